@@ -1,0 +1,153 @@
+# millrace: one binary, build/millrace. `make help` lists the targets.
+#
+# BUILD=dir         where everything made goes (default build; build-<sanitizer> for sanitizer builds)
+# SANITIZE=address,undefined | thread
+# FAISS_PREFIX=dir  an installed FAISS 1.7.3 with its C API instead of the one that `make deps` builds
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+MAKEFLAGS += --no-builtin-rules
+
+SANITIZE ?=
+BUILD ?= build$(if $(SANITIZE),-$(firstword $(subst $(comma), ,$(SANITIZE))))
+comma := ,
+CC = gcc
+ROOMS := config queues providers retrieval workers
+VERSION := 0.1.0
+
+# Where the libraries that we build ourselves lie: asked at each run (10 ms), rewritten only when the answer changes.
+ifneq ($(filter-out help deps clean,$(or $(MAKECMDGOALS),help)),)
+DEPS_ENV := MILLRACE_DEPS='$(MILLRACE_DEPS)' FAISS_PREFIX='$(FAISS_PREFIX)'
+$(shell mkdir -p $(BUILD) && $(DEPS_ENV) deploy/deps/deps.sh env >$(BUILD)/deps.mk.new && \
+	(cmp -s $(BUILD)/deps.mk.new $(BUILD)/deps.mk || cp $(BUILD)/deps.mk.new $(BUILD)/deps.mk))
+include $(BUILD)/deps.mk
+endif
+DEPS_CFLAGS = $(HIREDIS_CFLAGS) $(RDKAFKA_CFLAGS) $(FAISS_CFLAGS)
+DEPS_LDLIBS = $(FAISS_LDLIBS) $(RDKAFKA_LDLIBS) $(HIREDIS_LDLIBS)
+
+SYSTEM_PACKAGES := libcurl jansson libmicrohttpd yaml-0.1 libxml-2.0 icu-uc icu-i18n libcrypto libssl
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Wundef -Wvla -Werror
+OPTIMISE := $(if $(SANITIZE),-O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all,-O2)
+HARDEN := -fstack-protector-strong $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2)
+PACKAGE_CFLAGS := $(shell pkg-config --cflags $(SYSTEM_PACKAGES) 2>/dev/null)
+PACKAGE_LIBS := $(shell pkg-config --libs $(SYSTEM_PACKAGES) 2>/dev/null)
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -I. -g $(OPTIMISE) $(HARDEN) $(WARNINGS) -DMILLRACE_VERSION='"$(VERSION)"' \
+	$(PACKAGE_CFLAGS) $(DEPS_CFLAGS) $(CFLAGS)
+LDLIBS_ALL = $(DEPS_LDLIBS) $(PACKAGE_LIBS) -lev -lstemmer -lpthread -lm
+LDFLAGS_ALL = $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now $(LDFLAGS)
+
+sources_of = $(sort $(wildcard $(1)/*.c $(1)/*/*.c))
+objects_of = $(patsubst %.c,$(BUILD)/%.o,$(call sources_of,$(1)))
+# Every room is an archive; a test of a room links that room and those below it.
+archives := $(ROOMS:%=$(BUILD)/lib%.a)
+below_config := config
+below_queues := queues config
+below_providers := providers config
+below_retrieval := retrieval config
+below_workers := workers queues providers retrieval config
+
+define room_rules
+$(BUILD)/lib$(1).a: $(filter-out $(BUILD)/workers/main.o,$(call objects_of,$(1)))
+	@rm -f $$@ && ar rcs $$@ $$^
+$(BUILD)/tests/unit-$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/unit/$(1)/*.c))) $(below_$(1):%=$(BUILD)/lib%.a)
+	@echo "  link $$@"
+	@$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcriterion $$(LDLIBS_ALL)
+.PHONY: unit-$(1)
+unit-$(1): $(BUILD)/tests/unit-$(1)
+	$(BUILD)/tests/unit-$(1) --jobs 2
+endef
+$(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
+
+$(BUILD)/%.o: %.c $(BUILD)/deps.mk
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(BUILD)/millrace: $(BUILD)/workers/main.o $(archives)
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(archives) -Wl,--end-group $(LDLIBS_ALL)
+
+# ---- Tests' own programs
+FAKES := $(BUILD)/tests/fakes/provider_stub
+$(FAKES): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/fakes/*.c)))
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ -lm
+
+FLOOR := $(patsubst tests/bench/floor/%.c,$(BUILD)/tests/bench/floor/%,$(sort $(wildcard tests/bench/floor/*.c)))
+BENCH := $(BUILD)/tests/bench/produce $(BUILD)/tests/bench/measure $(FLOOR)
+$(BENCH): %: %.o
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $< $(LDLIBS_ALL)
+
+$(BUILD)/tests/flow_tests: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/flow/*.c))) $(archives)
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(archives) -Wl,--end-group -lcriterion $(LDLIBS_ALL)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+UNITS := $(ROOMS:%=$(BUILD)/tests/unit-%)
+RUN_UNITS = $(foreach unit,$(UNITS),'$(unit) --jobs 2')
+RUN_FLOW = 'MILLRACE_STUB=$(FAKES) $(BUILD)/tests/flow_tests --jobs 2'
+FULL = $(MAKE) --no-print-directory
+
+.PHONY: help all deps demo test unit flow system asan ubsan tsan fuzz bench lint format install clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+all: $(BUILD)/millrace ## build the binary, build/millrace
+
+deps: ## install or build what millrace stands on (Debian 12, as root or with sudo)
+	@deploy/deps/deps.sh install
+
+demo: ## install, build, and run the main job: ingest a collection, ask it questions
+	@$(FULL) deps
+	@$(FULL) -j2 all
+	@BUILD=$(BUILD) deploy/demo.sh
+
+test: ## install, build, and run every test
+	@$(FULL) deps
+	@$(FULL) -j2 all $(UNITS) $(BUILD)/tests/flow_tests $(FAKES)
+	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW) 'tests/lint/run.sh' 'tests/system/run.sh --build $(BUILD)'
+
+unit: $(UNITS) ## the unit tests alone
+	@tests/run.sh $(RUN_UNITS)
+
+flow: $(BUILD)/tests/flow_tests $(FAKES) ## a whole worker on the embedded broker
+	@tests/run.sh $(RUN_FLOW)
+
+system: all $(FAKES) ## the binary against real Kafka and Redis, from outside
+	@tests/run.sh 'tests/system/run.sh --build $(BUILD)'
+
+asan: ## unit and flow tests under AddressSanitizer
+	@$(FULL) SANITIZE=address -j2 unit-programs && $(FULL) SANITIZE=address sanitized
+
+ubsan: ## the same under UndefinedBehaviorSanitizer
+	@$(FULL) SANITIZE=undefined -j2 unit-programs && $(FULL) SANITIZE=undefined sanitized
+
+tsan: ## the same under ThreadSanitizer
+	@$(FULL) SANITIZE=thread -j2 unit-programs && $(FULL) SANITIZE=thread sanitized
+
+.PHONY: unit-programs sanitized
+unit-programs: $(UNITS) $(BUILD)/tests/flow_tests $(FAKES)
+sanitized: unit-programs
+	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW)
+
+bench: all $(FAKES) $(BENCH) ## one worker beside the sum of its bare parts, on real Kafka
+	@tests/bench/bench.sh --build $(BUILD)
+
+fuzz: ## fuzz the request decoder and the configuration loader for a minute each
+	@tests/fuzz/run.sh 60
+
+lint: ## the source's own checks, clang-tidy and cppcheck where installed
+	@tests/lint/run.sh
+	@tests/lint/analyzers.sh
+
+format: ## lay the sources out by .clang-format
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+PREFIX ?= /usr/local
+install: all ## install the binary and its FAISS library under $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BUILD)/millrace $(DESTDIR)$(PREFIX)/bin/millrace
+
+clean: ## remove what was built
+	rm -rf build build-*

@@ -1,0 +1,143 @@
+#include "config/base/digest.h"
+
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+static EVP_MD *sha256;
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+
+static void fetch_sha256(void) /* once: a fetch a digest costs more than the digest */
+{
+        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+void digest_sha256(struct span data, uint8_t ret_digest[SHA256_BYTES])
+{
+        static _Thread_local EVP_MD_CTX *context;
+
+        pthread_once(&sha256_once, fetch_sha256);
+        if (!context)
+                context = EVP_MD_CTX_new();
+        if (!context || !EVP_DigestInit_ex2(context, sha256, NULL) || !EVP_DigestUpdate(context, data.data, data.len) ||
+            !EVP_DigestFinal_ex(context, ret_digest, NULL))
+                abort(); /* a broken crypto library: nothing that follows could be trusted */
+}
+
+void digest_sha256_hex(struct span data, char ret_hex[SHA256_HEX_BYTES])
+{
+        static const char hex[] = "0123456789abcdef";
+        uint8_t digest[SHA256_BYTES];
+
+        digest_sha256(data, digest);
+        for (size_t i = 0; i < SHA256_BYTES; i++) {
+                ret_hex[2 * i] = hex[digest[i] >> 4];
+                ret_hex[2 * i + 1] = hex[digest[i] & 15];
+        }
+        ret_hex[2 * SHA256_BYTES] = '\0';
+}
+
+uint32_t digest_murmur2(struct span key)
+{
+        const uint32_t m = 0x5bd1e995;
+        const unsigned char *p = (const unsigned char *)key.data;
+        uint32_t h = 0x9747b28cu ^ (uint32_t)key.len;
+        size_t n = key.len;
+
+        for (; n >= 4; n -= 4, p += 4) {
+                uint32_t k = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+
+                k *= m;
+                k ^= k >> 24;
+                h = h * m ^ k * m;
+        }
+        if (n >= 3)
+                h ^= (uint32_t)p[2] << 16;
+        if (n >= 2)
+                h ^= (uint32_t)p[1] << 8;
+        if (n >= 1)
+                h = (h ^ p[0]) * m;
+        h = (h ^ h >> 13) * m;
+        return (h ^ h >> 15) & 0x7fffffff;
+}
+
+uint64_t digest_fnv1a(struct span data)
+{
+        uint64_t h = 0xcbf29ce484222325u;
+
+        for (size_t i = 0; i < data.len; i++)
+                h = (h ^ (unsigned char)data.data[i]) * 0x100000001b3u;
+        return h;
+}
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void digest_base64_encode(const void *data, size_t n, char *out)
+{
+        const unsigned char *p = data;
+
+        for (; n >= 3; n -= 3, p += 3) {
+                uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+
+                *out++ = alphabet[v >> 18];
+                *out++ = alphabet[v >> 12 & 63];
+                *out++ = alphabet[v >> 6 & 63];
+                *out++ = alphabet[v & 63];
+        }
+        if (n) {
+                uint32_t v = (uint32_t)p[0] << 16 | (n == 2 ? (uint32_t)p[1] << 8 : 0);
+
+                *out++ = alphabet[v >> 18];
+                *out++ = alphabet[v >> 12 & 63];
+                *out++ = n == 2 ? alphabet[v >> 6 & 63] : '=';
+                *out++ = '=';
+        }
+}
+
+enum { FOREIGN = 64 };
+static unsigned char values[256];
+static pthread_once_t values_once = PTHREAD_ONCE_INIT;
+
+static void fill_values(void)
+{
+        memset(values, FOREIGN, sizeof values);
+        for (unsigned char i = 0; i < 64; i++)
+                values[(unsigned char)alphabet[i]] = i;
+}
+
+bool digest_base64_decode(struct span text, void *out, size_t out_max, size_t *ret_n)
+{
+        const unsigned char *p = (const unsigned char *)text.data;
+        unsigned char *to = out;
+        size_t n = text.len, whole, bytes, rest;
+        uint32_t seen = 0;
+
+        pthread_once(&values_once, fill_values);
+        for (int pads = 0; pads < 2 && n && p[n - 1] == '='; pads++)
+                n--;
+        rest = n % 4;
+        bytes = n / 4 * 3 + (rest ? rest - 1 : 0);
+        if (rest == 1 || bytes > out_max)
+                return false;
+        for (whole = n / 4; whole; whole--, p += 4, to += 3) {
+                uint32_t a = values[p[0]], b = values[p[1]], c = values[p[2]], d = values[p[3]];
+                uint32_t v = a << 18 | b << 12 | c << 6 | d;
+
+                seen |= a | b | c | d;
+                to[0] = (unsigned char)(v >> 16);
+                to[1] = (unsigned char)(v >> 8);
+                to[2] = (unsigned char)v;
+        }
+        if (rest) {
+                uint32_t a = values[p[0]], b = values[p[1]], c = rest == 3 ? values[p[2]] : 0;
+
+                seen |= a | b | c;
+                *to++ = (unsigned char)(a << 2 | b >> 4);
+                if (rest == 3)
+                        *to = (unsigned char)(b << 4 | c >> 2);
+        }
+        if (seen & FOREIGN)
+                return false;
+        *ret_n = bytes;
+        return true;
+}
