@@ -1,0 +1,281 @@
+/* Decoding in the order of the contract: size, UTF-8, depth, JSON, fields. Whatever fails, the id is looked for. */
+#include "queues/envelope.h"
+
+
+#include "config/base/clock.h"
+#include "config/base/utf8.h"
+#include "queues/envelope_steps.h"
+
+static bool in_alphabet(struct span s, bool upper, const char *others)
+{
+        for (size_t i = 0; i < s.len; i++) {
+                char c = s.data[i];
+
+                if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (upper && c >= 'A' && c <= 'Z') || (c && strchr(others, c)))
+                        continue;
+                return false;
+        }
+        return true;
+}
+
+bool envelope_valid_id(struct span id)
+{
+        return id.len >= 1 && id.len <= ID_BYTES_MAX && in_alphabet(id, true, "._:-");
+}
+
+bool envelope_valid_document_id(struct span id)
+{
+        return id.len >= 1 && id.len <= DOCUMENT_ID_BYTES_MAX && in_alphabet(id, true, "._:-");
+}
+
+bool envelope_valid_tenant(struct span tenant)
+{
+        return tenant.len >= 1 && tenant.len <= TENANT_BYTES_MAX && in_alphabet(tenant, false, "_-");
+}
+
+/* Does any bracket open deeper than DEPTH_MAX? Knows strings, nothing else. */
+static bool too_deep(struct span s)
+{
+        size_t depth = 0;
+        bool in_string = false;
+
+        for (size_t i = 0; i < s.len; i++) {
+                char c = s.data[i];
+
+                if (in_string) {
+                        if (c == '\\')
+                                i++;
+                        else if (c == '"')
+                                in_string = false;
+                } else if (c == '"') {
+                        in_string = true;
+                } else if (c == '{' || c == '[') {
+                        if (++depth > DEPTH_MAX)
+                                return true;
+                } else if ((c == '}' || c == ']') && depth) {
+                        depth--;
+                }
+        }
+        return false;
+}
+
+int64_t envelope_header_int(struct span s, int64_t fallback)
+{
+        int64_t value = 0;
+
+        if (!s.len || s.len > 18)
+                return fallback;
+        for (size_t i = 0; i < s.len; i++) {
+                if (s.data[i] < '0' || s.data[i] > '9')
+                        return fallback;
+                value = value * 10 + (s.data[i] - '0');
+        }
+        return value;
+}
+
+static int64_t header_int(const struct delivery *delivery, const char *name, int64_t fallback)
+{
+        return envelope_header_int(delivery_header(delivery, name), fallback);
+}
+
+static int bounded_int(int64_t value)
+{
+        return value > 1000000 ? 1000000 : (int)value;
+}
+
+/* Where it first came from, how often it was tried: from millrace's headers, or this delivery itself. */
+static void read_own_headers(const struct delivery *delivery, struct arena *arena, struct request *request)
+{
+        struct span topic = delivery_header(delivery, "mr-origin-topic");
+
+        request->attempts = bounded_int(header_int(delivery, "mr-attempts", 0));
+        request->replays = bounded_int(header_int(delivery, "mr-replays", 0));
+        request->not_before_wall_ms = header_int(delivery, "mr-not-before", 0);
+        request->deadline_wall_ms = header_int(delivery, "mr-deadline", 0);
+        request->origin_topic = delivery->topic;
+        request->origin_partition = delivery->partition;
+        request->origin_offset = delivery->offset;
+        request->origin_timestamp_ms = delivery->timestamp_ms;
+        if (topic.len && topic.len <= 249) {
+                request->origin_topic = arena_copy(arena, topic);
+                request->origin_partition = (int32_t)bounded_int(header_int(delivery, "mr-origin-partition", 0));
+                request->origin_offset = header_int(delivery, "mr-origin-offset", 0);
+                request->origin_timestamp_ms = header_int(delivery, "mr-origin-timestamp", delivery->timestamp_ms);
+        }
+}
+
+static void read_identity(const json_t *tree, const struct delivery *delivery, struct request *request)
+{
+        const json_t *id = json_object_get(tree, "id"), *tenant = json_object_get(tree, "tenant");
+        struct span found = json_is_string(id) ? (struct span){json_string_value(id), json_string_length(id)} : (struct span){NULL, 0};
+        struct span of = tenant ? (struct span){json_string_value(tenant), json_string_length(tenant)} : SPAN("default");
+
+        if (!id)
+                found = delivery_header(delivery, "ce_id");
+        if (envelope_valid_id(found) && of.data && envelope_valid_tenant(of)) {
+                request->id = found;
+                request->tenant = of;
+        }
+}
+
+static int check_identity(const json_t *tree, const struct request *request, struct error *err)
+{
+        if (request->id.len)
+                return 0;
+        if (!json_object_get(tree, "tenant") || json_object_get(tree, "id"))
+                return error_set(err, CODE_SCHEMA, "id: must be 1 to %d of A-Z a-z 0-9 . _ : -, tenant 1 to %d of a-z 0-9 _ -", ID_BYTES_MAX,
+                                 TENANT_BYTES_MAX);
+        return error_set(err, CODE_SCHEMA, "id: missing");
+}
+
+/* The text of JSON's own faults may quote payload: only the position is told. */
+static json_t *parse(struct span value, struct error *err)
+{
+        json_error_t fault;
+        json_t *tree = json_loadb(value.data, value.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+
+        if (!tree)
+                error_set(err, CODE_INVALID_JSON, "invalid JSON at byte %d (%s)", fault.position,
+                          json_error_code(&fault) == json_error_duplicate_key ? "duplicate key" : "syntax");
+        else if (json_is_null(tree))
+                error_set(err, CODE_INVALID_JSON, "the value is null");
+        else if (!json_is_object(tree))
+                error_set(err, CODE_SCHEMA, "the value must be one JSON object");
+        else
+                return tree;
+        json_decref(tree);
+        return NULL;
+}
+
+static int check_bytes(struct span value, const struct envelope_limits *limits, struct error *err)
+{
+        if (value.len > limits->payload_bytes_max)
+                return error_set(err, CODE_TOO_LARGE, "%zu bytes; at most %zu are taken", value.len, limits->payload_bytes_max);
+        if (value.len == 0)
+                return error_set(err, CODE_INVALID_JSON, "%s value", value.data ? "empty" : "null");
+        if (!utf8_valid(value))
+                return error_set(err, CODE_INVALID_UTF8, "not well-formed UTF-8");
+        if (too_deep(value))
+                return error_set(err, CODE_TOO_DEEP, "nested more than %d deep", DEPTH_MAX);
+        return 0;
+}
+
+/* ce_type, where present, must name the topic's kind. */
+static int check_event_type(const struct delivery *delivery, enum kind kind, struct error *err)
+{
+        struct span type = delivery_header(delivery, "ce_type");
+        char wanted[32] = "millrace.";
+
+        if (!type.data)
+                return 0;
+        strncat(wanted, kind_names[kind], 12);
+        strncat(wanted, ".v1", 4);
+        return span_is(type, wanted) ? 0 : error_set(err, CODE_SCHEMA, "ce_type: must be %s", wanted);
+}
+
+/* The earlier of deadline and timeout_ms, else the lane's default; only where no earlier hop has set it. */
+static int set_deadline(const struct delivery *delivery, const struct common_fields *common, const struct envelope_limits *limits,
+                        struct request *request, struct error *err)
+{
+        struct span text = common->deadline.len ? common->deadline : delivery_header(delivery, "ce_expirytime");
+        int64_t from = request->origin_timestamp_ms > 0 ? request->origin_timestamp_ms : clock_wall_ms(), at = 0;
+
+        if (text.len && !clock_parse_rfc3339(text, false, &at))
+                return error_set(err, CODE_SCHEMA, "deadline: must be an RFC 3339 date-time");
+        if (common->timeout_ms && (!text.len || from + common->timeout_ms < at))
+                at = from + common->timeout_ms;
+        if (!text.len && !common->timeout_ms)
+                at = from + limits->lane_timeout_ms[request->lane];
+        if (!request->deadline_wall_ms)
+                request->deadline_wall_ms = at;
+        return 0;
+}
+
+/* SHA-256 of kind + compact sorted JSON without what does not change the work. */
+static int take_fingerprint(struct request *request, struct span value, struct arena *arena, struct error *err)
+{
+        static const char *const apart[] = {"deadline", "timeout_ms", "result_ttl_s", "reply", "metadata", "job", "traceparent"};
+        const char *kind = kind_names[request->kind];
+        size_t prefix = strlen(kind), room = value.len + 64, needed;
+        json_t *bare = NULL;
+        char *text;
+
+        for (size_t i = 0; i < COUNT_OF(apart); i++) {
+                if (!json_object_get(request->tree, apart[i]))
+                        continue;
+                if (!bare && !(bare = json_copy(request->tree)))
+                        return error_set(err, CODE_INTERNAL, "out of memory");
+                json_object_del(bare, apart[i]);
+        }
+        for (;; room = needed) {
+                text = arena_alloc_raw(arena, prefix + room);
+                if (!text)
+                        break;
+                memcpy(text, kind, prefix);
+                needed = json_dumpb(bare ? bare : request->tree, text + prefix, room, JSON_COMPACT | JSON_SORT_KEYS);
+                if (needed <= room)
+                        break;
+        }
+        json_decref(bare);
+        if (!text)
+                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+        request->spelled = (struct span){text, prefix + needed};
+        digest_sha256_hex(request->spelled, request->fingerprint);
+        return 0;
+}
+
+static int decode_fields(const struct delivery *delivery, const struct envelope_limits *limits, struct arena *arena, struct request *request,
+                         struct error *err)
+{
+        struct common_fields common = {.reply = -1};
+
+        if (check_identity(request->tree, request, err) < 0 || check_event_type(delivery, request->kind, err) < 0 ||
+            envelope_read_steps(request->tree, arena, request, &common, err) < 0)
+                return -1;
+        request->reply_list = common.reply == 0;
+        request->result_ttl_s = common.result_ttl_s;
+        request->metadata = common.metadata;
+        request->job = common.job;
+        request->traceparent = common.traceparent.len ? common.traceparent : delivery_header(delivery, "traceparent");
+        if (request->traceparent.len > 128 || !utf8_valid(request->traceparent))
+                request->traceparent = (struct span){NULL, 0};
+        request->first_step = (size_t)header_int(delivery, "mr-step", 0);
+        if (request->first_step >= request->step_count)
+                return error_set(err, CODE_SCHEMA, "mr-step: there is no such step");
+        return set_deadline(delivery, &common, limits, request, err);
+}
+
+int envelope_decode(const struct delivery *delivery, enum kind kind, enum lane lane, const struct envelope_limits *limits,
+                    struct arena *arena, struct request *request, struct error *err)
+{
+        *request = (struct request){.kind = kind, .lane = lane};
+        read_own_headers(delivery, arena, request);
+        if (check_bytes(delivery->value, limits, err) < 0 || !(request->tree = parse(delivery->value, err))) {
+                struct span raw = delivery->value;
+
+                if (raw.len && !envelope_peek(raw, &request->id, &request->tenant))
+                        request->id.len = 0;
+                digest_sha256_hex(raw.data ? raw : SPAN(""), request->fingerprint);
+                if (!request->deadline_wall_ms)
+                        request->deadline_wall_ms = delivery->timestamp_ms + limits->lane_timeout_ms[lane];
+                return -1;
+        }
+        read_identity(request->tree, delivery, request);
+        if (take_fingerprint(request, delivery->value, arena, err) < 0 || decode_fields(delivery, limits, arena, request, err) < 0) {
+                const json_t *reply = json_object_get(request->tree, "reply");
+
+                request->reply_list = json_is_string(reply) && strcmp(json_string_value(reply), "list") == 0;
+                if (!request->deadline_wall_ms)
+                        request->deadline_wall_ms = delivery->timestamp_ms + limits->lane_timeout_ms[lane];
+                return -1;
+        }
+        if (!arena_ok(arena))
+                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+        return 0;
+}
+
+void envelope_release(struct request *request)
+{
+        json_decref(request->tree);
+        request->tree = NULL;
+}

@@ -1,0 +1,15 @@
+/* Decoders that claims, results and ledger share; private to this folder. */
+#ifndef QUEUES_REDIS_REDIS_PARTS_H
+#define QUEUES_REDIS_REDIS_PARTS_H
+
+#include "config/base/buffer.h"
+#include "queues/redis/claims.h"
+#include "queues/redis/redis_call.h"
+
+/* A status by its name; index as for reply_span. */
+bool reply_status(const struct redisReply *reply, int index, enum claim_status *ret_status);
+
+/* A string reply appended to *into and *found set; nil: only found = false. Past into's maximum: dependency.bad_response. */
+enum call_decoded reply_append(const struct redisReply *reply, struct buffer *into, bool *found, struct error *err);
+
+#endif
