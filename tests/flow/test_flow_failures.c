@@ -1,0 +1,196 @@
+/* What goes wrong: bad input, bad providers, duplicates, deadlines, an interrupted worker. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/base/own.h"
+#include "tests/flow/flow_rig.h"
+
+TestSuite(flow_failures, .init = flow_up, .fini = flow_down, .timeout = 120);
+
+Test(flow_failures, bad_input_gets_a_letter_and_a_result_and_harms_no_neighbour)
+{
+        static const struct {
+                const char *value, *id, *ending;
+        } bad[] = {
+                {"{\"id\":\"b1\",\"input\":NaN}", "b1", "failed data.invalid_json"},
+                {"{\"id\":\"b2\",\"input\":\"\\u0000\"}", "b2", "failed data.invalid_json"},
+                {"{\"id\":\"b3\",\"input\":\"x\",\"modell\":\"m\"}", "b3", "failed data.schema"},
+                {"{\"id\":\"b4\",\"input\":\"\xff\"}", "b4", "failed data.invalid_utf8"},
+                {"{\"id\":\"b5\",\"input\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}", "b5", "failed data.too_deep"},
+                {"{\"id\":\"b6\",\"input\":\"x\",\"input\":\"y\"}", "b6", "failed data.invalid_json"},
+                {"{\"id\":\"b7\",\"input\":\"\"}", "b7", "failed data.schema"},
+                {"{\"id\":\"b8\",\"input\":\"x\",\"model\":\"nobody\"}", "b8", "failed model.not_found"},
+        };
+        static const char good[] = "{\"id\":\"good\",\"input\":\"x\"}";
+        static const char *const unreadable[] = {"", "{", "[]", "{\"id\":\"a b\",\"input\":\"x\"}", "{\"input\":\"x\"}"};
+
+        for (size_t i = 0; i < COUNT_OF(bad); i++)
+                flow_publish("embed", "bulk", "same", bad[i].value, strlen(bad[i].value), NULL);
+        for (size_t i = 0; i < COUNT_OF(unreadable); i++)
+                flow_publish("embed", "bulk", "same", unreadable[i], strlen(unreadable[i]), NULL);
+        flow_publish("embed", "bulk", "same", good, strlen(good), NULL);
+        cr_assert_str_eq(flow_ending("good"), "ok");
+        for (size_t i = 0; i < COUNT_OF(bad); i++)
+                cr_assert_str_eq(flow_ending(bad[i].id), bad[i].ending);
+        cr_assert_eq(flow_letters("embed", COUNT_OF(bad) + COUNT_OF(unreadable)), COUNT_OF(bad) + COUNT_OF(unreadable));
+}
+
+Test(flow_failures, a_letter_keeps_the_record_and_says_why)
+{
+        static const char *const headers[] = {"x-own", "kept", NULL};
+        static const char value[] = "{\"id\":\"q\", \"input\":\"x\", \"collection\":\"no field of embed\"}";
+        const char *seen;
+        size_t len;
+
+        flow_publish("embed", "bulk", "the-key", value, sizeof value - 1, headers);
+        cr_assert_eq(flow_letters("embed", 1), 1);
+        seen = flow_letter_value(&len);
+        cr_assert(len == sizeof value - 1 && memcmp(seen, value, len) == 0, "byte for byte");
+        cr_assert_str_eq(flow_letter_header("x-own"), "kept");
+        cr_assert_str_eq(flow_letter_header("mr-dlq-error-class"), "data");
+        cr_assert_str_eq(flow_letter_header("mr-dlq-error-code"), "schema");
+        cr_assert_str_eq(flow_letter_header("mr-dlq-original-topic"), "enrich.embed.bulk");
+        cr_assert_str_eq(flow_letter_header("mr-dlq-worker"), "flow");
+        cr_assert(flow_letter_header("mr-dlq-error-message"));
+        cr_assert_null(strstr(flow_letter_header("mr-dlq-error-message"), "no field of embed"), "no payload in it");
+}
+
+Test(flow_failures, what_is_too_large_is_refused_with_its_id)
+{
+        size_t len = 70000;
+        AUTO_FREE char *value = malloc(len);
+        int n = snprintf(value, len, "{\"id\":\"big\",\"input\":\"");
+
+        memset(value + n, 'a', len - (size_t)n);
+        memcpy(value + len - 2, "\"}", 2);
+        flow_publish("embed", "bulk", NULL, value, len, NULL);
+        cr_assert_str_eq(flow_ending("big"), "failed data.too_large");
+}
+
+Test(flow_failures, unknown_collections_and_bad_filters_are_refused)
+{
+        flow_submit("retrieve", "{\"id\":\"r1\",\"collection\":\"nowhere\",\"query\":\"x\"}");
+        cr_assert_str_eq(flow_ending("r1"), "failed data.unknown_collection");
+        flow_submit("ingest", "{\"id\":\"i1\",\"collection\":\"nowhere\",\"document\":{\"id\":\"d\",\"text\":\"t\"}}");
+        cr_assert_str_eq(flow_ending("i1"), "failed data.unknown_collection");
+        flow_submit("retrieve", "{\"id\":\"r2\",\"collection\":\"docs\",\"query\":\"x\",\"filter\":{\"operator\":\"XOR\",\"conditions\":[]}}");
+        cr_assert_str_eq(flow_ending("r2"), "failed data.schema");
+}
+
+Test(flow_failures, the_same_request_is_done_once)
+{
+        int64_t calls;
+
+        flow_submit("embed", "{\"id\":\"once\",\"input\":\"hello\",\"model\":\"minilm\"}");
+        cr_assert_str_eq(flow_ending("once"), "ok");
+        calls = flow_stub_count("embeddings");
+        flow_submit("embed", "{\"id\":\"once\",\"input\":\"hello\",\"model\":\"minilm\",\"reply\":\"list\"}");
+        while (strcmp(flow_redis("LLEN mr:{default:once}:wait"), "1") != 0)
+                ;
+        cr_assert_eq(flow_stub_count("embeddings"), calls, "no second call");
+        flow_submit("embed", "{\"id\":\"once\",\"input\":\"another\",\"model\":\"minilm\"}");
+        cr_assert_eq(flow_letters("embed", 1), 1);
+        cr_assert_str_eq(flow_letter_header("mr-dlq-error-code"), "id_conflict");
+        cr_assert_str_eq(flow_ending("once"), "ok", "the first result stays");
+        cr_assert_eq(flow_stub_count("embeddings"), calls);
+}
+
+Test(flow_failures, errors_that_pass_are_tried_again)
+{
+        json_t *tree;
+
+        flow_stub("p5xx=1");
+        flow_submit("embed", "{\"id\":\"try\",\"input\":\"x\",\"model\":\"minilm\"}");
+        cr_assert_str_eq(flow_ending("try"), "failed dependency.unavailable");
+        tree = flow_result("default", "try");
+        cr_assert_eq(json_integer_value(flow_at(tree, "attempts")), 3);
+        cr_assert_eq(flow_stub_count("embeddings"), 3);
+        json_decref(tree);
+}
+
+Test(flow_failures, errors_that_stay_are_not)
+{
+        flow_submit("embed", "{\"id\":\"auth\",\"input\":\"@@401@@\",\"model\":\"minilm\"}");
+        cr_assert_str_eq(flow_ending("auth"), "failed dependency.auth");
+        flow_submit("embed", "{\"id\":\"long\",\"input\":\"@@context@@\",\"model\":\"minilm\"}");
+        cr_assert_str_eq(flow_ending("long"), "failed data.context_length");
+        flow_submit("embed", "{\"id\":\"nan\",\"input\":\"@@nan@@\",\"model\":\"minilm\"}");
+        cr_assert_str_eq(flow_ending("nan"), "failed model.not_finite");
+        flow_submit("embed", "{\"id\":\"short\",\"input\":\"@@short@@\",\"model\":\"minilm\"}");
+        cr_assert_str_eq(flow_ending("short"), "failed model.dimension_mismatch");
+        flow_submit("embed", "{\"id\":\"quota\",\"input\":\"@@quota@@\",\"model\":\"minilm\"}");
+        cr_assert_str_eq(flow_ending("quota"), "failed dependency.quota");
+        cr_assert_eq(flow_stub_count("embeddings"), 5);
+}
+
+Test(flow_failures, a_rate_limit_burns_no_attempt)
+{
+        json_t *tree;
+
+        flow_stub("p429=1&retry-after=0");
+        flow_submit("embed", "{\"id\":\"rl\",\"input\":\"x\",\"model\":\"minilm\"}");
+        while (flow_stub_count("s429") < 5)
+                ;
+        flow_stub("p429=0");
+        tree = flow_result("default", "rl");
+        cr_assert_str_eq(flow_text(tree, "status"), "ok", "more than attempts_max rate limits later");
+        cr_assert_eq(json_integer_value(flow_at(tree, "attempts")), 1);
+        json_decref(tree);
+}
+
+Test(flow_failures, a_wait_past_memory_goes_through_a_retry_topic)
+{
+        flow_stub("p429=1&retry-after=6");
+        flow_submit("embed", "{\"id\":\"wait\",\"input\":\"x\",\"model\":\"minilm\"}");
+        while (strcmp(flow_redis("HGET mr:{default:wait}:claim status"), "waiting") != 0)
+                ;
+        flow_stub("p429=0");
+        cr_assert_str_eq(flow_ending("wait"), "ok");
+        cr_assert_eq(flow_stub_count("embeddings"), 2);
+}
+
+Test(flow_failures, the_deadline_ends_a_request)
+{
+        flow_submit("embed", "{\"id\":\"late\",\"input\":\"x\",\"deadline\":\"2020-01-01T00:00:00Z\"}");
+        cr_assert_str_eq(flow_ending("late"), "expired serving.deadline");
+        flow_submit("embed", "{\"id\":\"hang\",\"input\":\"@@hang@@\",\"model\":\"minilm\",\"timeout_ms\":700}");
+        cr_assert(strstr("expired serving.deadline failed dependency.timeout", flow_ending("hang")));
+        cr_assert_eq(flow_letters("embed", 2), 2);
+}
+
+Test(flow_failures, no_offset_is_committed_before_its_record_ended)
+{
+        static const char slow[] = "{\"id\":\"slow\",\"input\":\"x\",\"model\":\"minilm\"}", fast[] = "{\"id\":\"fast\",\"input\":\"x\"}";
+        json_t *tree;
+
+        flow_stub("delay-ms=700");
+        flow_publish("embed", "bulk", "k", slow, strlen(slow), NULL);
+        flow_publish("embed", "bulk", "k", fast, strlen(fast), NULL);
+        cr_assert_str_eq(flow_ending("fast"), "ok");
+        cr_assert_not(flow_has_result("default", "slow"));
+        flow_restart(NULL); /* drains: slow ends within drain_ms */
+        tree = flow_result("default", "slow");
+        cr_assert_eq(flow_stub_count("embeddings"), 1, "once");
+        json_decref(tree);
+}
+
+Test(flow_failures, replays_better_a_failure)
+{
+        static const char *const replay[] = {"mr-replays", "1", NULL};
+        static const char value[] = "{\"id\":\"again\",\"input\":\"x\",\"model\":\"minilm\"}";
+        json_t *tree;
+
+        flow_stub("p5xx=1");
+        flow_submit("embed", value);
+        cr_assert_str_eq(flow_ending("again"), "failed dependency.unavailable");
+        flow_stub("p5xx=0");
+        flow_publish("embed", "interactive", NULL, value, sizeof value - 1, replay);
+        while (strcmp(flow_redis("HGET mr:{default:again}:claim status"), "ok") != 0)
+                ;
+        tree = flow_result("default", "again");
+        cr_assert_str_eq(flow_text(tree, "status"), "ok");
+        cr_assert_eq(json_integer_value(flow_at(tree, "replays")), 1);
+        cr_assert_eq(json_integer_value(flow_at(tree, "attempts")), 1);
+        json_decref(tree);
+}

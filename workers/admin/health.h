@@ -1,0 +1,20 @@
+/* What /health, /ready and /metrics say about this worker. */
+#ifndef WORKERS_ADMIN_HEALTH_H
+#define WORKERS_ADMIN_HEALTH_H
+
+#include "queues/kafka/topics.h"
+#include "workers/intake.h"
+#include "workers/workshop.h"
+
+struct health {
+        struct workshop *shop;
+        const struct intake *intake;
+        const struct topics_watch *topics;
+        bool open, draining;
+};
+
+/* An admin_answer (admin_http.h) over a struct health. /health: 200 while records move, 503 when one has been under way for long past any
+ * deadline. /ready: 200 or 503 with the parts that are not, as JSON. */
+int health_answer(void *health, const char *path, struct buffer *body, const char **ret_content_type);
+
+#endif

@@ -1,0 +1,25 @@
+/* A walk over the dead letter topics: of each kind asked for, under the common prefix and every tenant's own. Blocks. */
+#ifndef WORKERS_CLI_DLQ_WALK_H
+#define WORKERS_CLI_DLQ_WALK_H
+
+#include "queues/kafka/kafka_client.h"
+#include "workers/cli/dlq_letter.h"
+
+struct dlq_walk {
+        const struct settings *settings;
+        struct kafka_client *kafka;
+        struct letter_filter filter;
+};
+
+/* Shows every letter that fits; on_letter returns false to stop. 0, also where a topic does not exist; -1: the broker does not
+ * answer. */
+int dlq_walk(const struct dlq_walk *walk, bool (*on_letter)(void *user, const struct letter *letter), void *user,
+             struct error *err);
+/* Shows one letter by its place; the filters are not asked. data.schema: no such place can be. */
+int dlq_find(const struct dlq_walk *walk, const char *place, bool (*on_letter)(void *user, const struct letter *letter), void *user,
+             bool *ret_found, struct error *err);
+
+/* Says that the broker failed; EXIT_FAILED. */
+int dlq_fail(const struct arguments *arguments, const struct dlq_walk *walk, const struct error *err);
+
+#endif

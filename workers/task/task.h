@@ -1,0 +1,137 @@
+/* A request's life in this process: one struct owns everything, one table says how it may go on (task_run.c).
+ *
+ *                 ┌──────────────── claim lost ────────────────┐
+ *                 ▼                                            │
+ *   DECODE ─► CLAIM ─► RECALL ─► ATTEMPT ─► CALL ─► KEEP ─► (next step: CALL) ─► STORE ─► COMMIT ─► DONE
+ *     │         │                  ▲         │ │                                  ▲         ▲
+ *     │         │                  └─BACKOFF◄┘ ├─► RELEASE ─► RETRY | HANDOVER ───┼─────────┤
+ *     └─────────┴──────────────────────────────┴─► LETTER ────────────────────────┴─────────┘
+ *
+ * Each state is one short function that goes on (STEP_MORE), waits for an op or a timer (STEP_WAIT), or ends (STEP_DONE). Nothing but the
+ * loop's ready list runs a task. Failures of our own stores (Redis, Kafka) are waited out in the state they struck: bounded, as intake
+ * stops at inflight_max; a task leaves without an end only when the process drains or its partition is lost. */
+#ifndef WORKERS_TASK_TASK_H
+#define WORKERS_TASK_TASK_H
+
+#include <ev.h>
+
+#include "config/base/buffer.h"
+#include "config/base/completion.h"
+#include "providers/call.h"
+#include "providers/prompt.h"
+#include "queues/envelope.h"
+#include "queues/kafka/producer.h"
+#include "queues/kafka/source.h"
+#include "queues/outcome.h"
+#include "queues/redis/claims.h"
+#include "queues/redis/ledger.h"
+#include "queues/redis/results.h"
+
+struct workshop;
+
+enum task_state {
+        TASK_DECODE,   /* the record is read */
+        TASK_CLAIM,    /* we want to be the one who works at it */
+        TASK_RECALL,   /* what earlier deliveries finished is read from the ledger */
+        TASK_ATTEMPT,  /* one more attempt is counted */
+        TASK_CALL,     /* the step's kind works */
+        TASK_KEEP,     /* a chain's finished step goes to the ledger */
+        TASK_BACKOFF,  /* a short wait before the next attempt */
+        TASK_RELEASE,  /* the claim is given back, for another worker or a later time */
+        TASK_RETRY,    /* into a retry topic */
+        TASK_HANDOVER, /* into the next kind's topic */
+        TASK_LETTER,   /* into the dead letters */
+        TASK_STORE,    /* the result is written */
+        TASK_COMMIT,   /* durably ended: the offset counts */
+        TASK_DONE,
+        TASK_STATES
+};
+
+enum step { STEP_MORE, STEP_WAIT, STEP_DONE };
+
+/* What one step of a chain hands to the next: the query and the passages found. */
+struct passages {
+        bool given;
+        struct span query;
+        struct passage *list;
+        size_t count;
+};
+
+struct task {
+        struct task *next_ready, *prev, *next; /* the ready list; the list of all tasks */
+        bool ready, from_bulk;
+        size_t bytes; /* of key and value: what it counts for in the intake's bound */
+        enum task_state state;
+        struct workshop *shop;
+        struct settings *settings; /* a reference */
+        struct record *record;
+        struct delivery delivery;
+        struct arena *arena;
+        struct request request;
+        int64_t deadline;                          /* clock_now_ms() */
+        int64_t started_ms, queued_ms;
+        struct op op;                              /* Redis, Kafka, the pool: one at a time */
+        ev_timer timer;
+        bool timed;                                /* the timer has fired since it was set */
+
+        struct claim claim;
+        struct claim_answer claim_answer;
+        struct claim_renewal renewal;
+        struct op renew_op;
+        struct claim_renewal renew_answer;
+        int64_t renewed_ms;
+        bool claimed, claim_lost;
+
+        size_t step;                               /* under work */
+        int phase;                                 /* of its kind; 0 at its begin */
+        void *work;                                /* the kind's own, from the arena */
+        struct call call;
+        struct passages passages;
+        struct outcome_step steps[STEPS_MAX];
+        struct outcome outcome;
+        int attempts, uncount;
+        bool undecodable, failed;                  /* DECODE refused it; its end is a failure */
+        struct error last;                         /* why it failed, or the last attempt did */
+        int64_t first_failed_wall_ms, last_failed_wall_ms;
+        int64_t not_before_wall_ms;
+        bool value_omitted;                        /* the letter went without its value: too large */
+        bool no_result;                            /* its end is a letter alone: another result stands, or the id can't be read */
+
+        struct buffer out;                         /* result or record being rendered; kept over tasks */
+        struct producer_ack ack;
+        struct ledger_read recall;
+        struct ledger_answer kept;
+        struct result_answer stored;
+        struct span text;                          /* what an op borrows while it is under way */
+};
+
+/* Takes the record over. NULL when memory is out (the record stays the caller's). */
+struct task *task_new(struct workshop *shop, struct record *record);
+/* Gives up whatever is under way and frees it; the record is dropped unless the task had ended. A bounded number of freed tasks is kept
+ * for the next ones, until task_spares_free(). */
+void task_free(struct task *task);
+void task_spares_free(struct workshop *shop);
+
+/* Runs the task until it waits or ends. Returns true when it is DONE (and may be freed). */
+bool task_run(struct task *task);
+
+/* Puts it on the ready list; from any callback on the loop thread. */
+void task_ready(struct task *task);
+/* Wakes the task after delay_ms; its state then sees task->timed. */
+void task_wait(struct task *task, int64_t delay_ms);
+void task_unwait(struct task *task);
+
+/* Milliseconds to the deadline; ≤ 0: past. */
+int64_t task_remaining_ms(const struct task *task);
+
+/* Moves on along the table (asserted). */
+enum step task_move(struct task *task, enum task_state next);
+const char *task_state_name(enum task_state state);
+
+/* The claim was lost or the request cancelled: stop the call, look again. */
+void task_claim_lost(struct task *task);
+
+/* Renews the claim when a third of its lease has gone; for the loop's slow timer. */
+void task_renew(struct task *task);
+
+#endif

@@ -1,0 +1,709 @@
+/* The states of a task, one short function each; the table below says how one may follow another. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "config/base/clock.h"
+#include "config/base/log.h"
+#include "queues/deadletter.h"
+#include "queues/kafka/topics.h"
+#include "workers/kinds/kinds_table.h"
+#include "workers/task/retry_policy.h"
+#include "workers/task/task.h"
+#include "workers/workshop.h"
+
+enum {
+        STORE_WAIT_MS = 250,       /* before our own stores are asked again */
+        HELD_WAIT_MS = 100,        /* before a claim that another holds is asked for again */
+        MEMORY_WAIT_MAX_MS = 5000, /* longer waits go through a retry topic */
+};
+
+#define TO(s) (1u << TASK_##s)
+/* The transition table is the documentation. */
+static const struct {
+        const char *name;
+        unsigned next;
+} states[TASK_STATES] = {
+        [TASK_DECODE] = {"decode", TO(CLAIM) | TO(LETTER)},
+        [TASK_CLAIM] = {"claim", TO(CALL) | TO(RECALL) | TO(LETTER) | TO(COMMIT)},
+        [TASK_RECALL] = {"recall", TO(ATTEMPT) | TO(CLAIM)},
+        [TASK_ATTEMPT] = {"attempt", TO(CALL) | TO(LETTER) | TO(CLAIM)},
+        [TASK_CALL] = {"call", TO(KEEP) | TO(STORE) | TO(BACKOFF) | TO(RELEASE) | TO(LETTER) | TO(CLAIM)},
+        [TASK_KEEP] = {"keep", TO(CALL) | TO(CLAIM)},
+        [TASK_BACKOFF] = {"backoff", TO(ATTEMPT) | TO(CALL) | TO(CLAIM)},
+        [TASK_RELEASE] = {"release", TO(RETRY) | TO(HANDOVER) | TO(CLAIM)},
+        [TASK_RETRY] = {"retry", TO(COMMIT)},
+        [TASK_HANDOVER] = {"handover", TO(COMMIT)},
+        [TASK_LETTER] = {"letter", TO(STORE) | TO(COMMIT) | TO(CLAIM)},
+        [TASK_STORE] = {"store", TO(COMMIT) | TO(CLAIM) | TO(LETTER)},
+        [TASK_COMMIT] = {"commit", TO(DONE)},
+        [TASK_DONE] = {"done", 0},
+};
+
+const char *task_state_name(enum task_state state)
+{
+        return states[state].name;
+}
+
+enum step task_move(struct task *task, enum task_state next)
+{
+        assert(states[task->state].next & (1u << next));
+        assert(task->op.state != OP_BUSY);
+        op_reset(&task->op);
+        task_unwait(task);
+        task->state = next;
+        return STEP_MORE;
+}
+
+/* Our own store failed: the same state once more, a little later. */
+static enum step try_again(struct task *task, int64_t wait_ms)
+{
+        int64_t after = task->op.err.retry_after_ms;
+
+        op_reset(&task->op);
+        task_wait(task, after > wait_ms ? after : wait_ms);
+        return STEP_WAIT;
+}
+
+/* The part of a state that waits for task->op: false when the caller must return *ret. */
+static bool op_ended(struct task *task, enum step *ret)
+{
+        if (task->op.state == OP_BUSY || (task->op.state == OP_IDLE && ev_is_active(&task->timer))) {
+                *ret = STEP_WAIT;
+                return false;
+        }
+        if (task->op.state == OP_DONE && task->op.err.code != CODE_NONE) {
+                *ret = try_again(task, STORE_WAIT_MS);
+                return false;
+        }
+        return true;
+}
+
+static void note_failure(struct task *task, const struct error *err)
+{
+        task->last = *err;
+        task->last_failed_wall_ms = clock_wall_ms();
+        if (!task->first_failed_wall_ms)
+                task->first_failed_wall_ms = task->last_failed_wall_ms;
+}
+
+/* The end: a letter, and a result that says so. */
+static enum step fail(struct task *task, const struct error *err)
+{
+        note_failure(task, err);
+        task->failed = true;
+        return task_move(task, TASK_LETTER);
+}
+
+static enum step expire(struct task *task)
+{
+        struct error err;
+
+        error_set(&err, CODE_DEADLINE, "the deadline passed in state %s", states[task->state].name);
+        return fail(task, &err);
+}
+
+/* ---- DECODE */
+
+/* The prefix that a topic of ours begins with: the common one or a tenant's own. */
+static const char *prefix_of(const struct settings *settings, const char *topic, struct topic_meaning *ret_meaning)
+{
+        for (size_t i = 0; i <= settings->tenant_count; i++) {
+                const char *prefix = i < settings->tenant_count ? settings->tenants[i].prefix : settings->kafka.prefix;
+
+                if (prefix && topic_parse(topic, prefix, ret_meaning))
+                        return prefix;
+        }
+        return NULL;
+}
+
+static const char *task_prefix(const struct task *task)
+{
+        struct topic_meaning meaning;
+        const char *prefix = prefix_of(task->settings, task->delivery.topic, &meaning);
+
+        return prefix ? prefix : task->settings->kafka.prefix;
+}
+
+/* Kind and lane are those of the first delivery's topic. */
+static void read_topic(const struct task *task, enum kind *ret_kind, enum lane *ret_lane)
+{
+        struct span origin = delivery_header(&task->delivery, "mr-origin-topic");
+        char name[TOPIC_NAME_BYTES];
+        struct topic_meaning meaning;
+
+        *ret_kind = KIND_EMBED;
+        *ret_lane = LANE_BULK;
+        if (prefix_of(task->settings, task->delivery.topic, &meaning)) {
+                *ret_kind = meaning.kind;
+                *ret_lane = meaning.role == TOPIC_REQUEST ? meaning.lane : LANE_BULK;
+        }
+        if (!origin.len || origin.len >= sizeof name)
+                return;
+        memcpy(name, origin.data, origin.len);
+        name[origin.len] = '\0';
+        if (prefix_of(task->settings, name, &meaning) && meaning.role == TOPIC_REQUEST) {
+                *ret_kind = meaning.kind;
+                *ret_lane = meaning.lane;
+        }
+}
+
+/* A tenant bound to a prefix speaks only there, and nobody else does. */
+static int check_tenant(const struct task *task, struct error *err)
+{
+        const char *prefix = task_prefix(task);
+
+        for (size_t i = 0; i < task->settings->tenant_count; i++) {
+                const struct tenant_settings *tenant = &task->settings->tenants[i];
+                bool here = tenant->prefix && strcmp(tenant->prefix, prefix) == 0, common = strcmp(prefix, task->settings->kafka.prefix) == 0;
+                bool is = span_is(task->request.tenant, tenant->name);
+
+                if (tenant->prefix && !common && here != is && (here || is))
+                        return error_set(err, CODE_SCHEMA, "tenant: not allowed on this topic");
+                if (tenant->prefix && common && is && !here)
+                        return error_set(err, CODE_SCHEMA, "tenant: must use its own topics");
+        }
+        return 0;
+}
+
+static enum step step_decode(struct task *task)
+{
+        const struct settings *settings = task->settings;
+        struct envelope_limits limits = {.payload_bytes_max = (size_t)settings->worker.payload_bytes_max};
+        int64_t wall_ms = clock_wall_ms();
+        struct error err;
+        enum kind kind;
+        enum lane lane;
+        int failed;
+
+        for (int i = 0; i < LANE_COUNT; i++)
+                limits.lane_timeout_ms[i] = settings->lanes[i].timeout_ms;
+        error_clear(&err);
+        read_topic(task, &kind, &lane);
+        failed = envelope_decode(&task->delivery, kind, lane, &limits, task->arena, &task->request, &err);
+        if (failed == 0)
+                failed = check_tenant(task, &err);
+        task->deadline = task->started_ms + (task->request.deadline_wall_ms - wall_ms);
+        task->queued_ms = wall_ms > task->request.origin_timestamp_ms ? wall_ms - task->request.origin_timestamp_ms : 0;
+        task->outcome.served_from = served_names[SERVED_PROVIDER];
+        if (failed < 0) {
+                task->no_result = task->request.id.len == 0;
+                if (task->no_result)
+                        return fail(task, &err);
+                task->undecodable = true;
+                task->last = err;
+        }
+        return task_move(task, TASK_CLAIM);
+}
+
+/* ---- CLAIM, RECALL, ATTEMPT */
+
+static bool first_delivery(const struct task *task)
+{
+        return task->request.origin_topic == task->delivery.topic;
+}
+
+static int64_t result_ttl_s(const struct task *task)
+{
+        return task->request.result_ttl_s ? task->request.result_ttl_s : task->settings->redis.result_ttl_s;
+}
+
+static void start_claim(struct task *task)
+{
+        int64_t ttl = result_ttl_s(task), dedupe = task->settings->redis.dedupe_ttl_s;
+        struct claim_request request = {.lease_ms = task->settings->worker.claim_lease_ms,
+                                        .fingerprint = {task->request.fingerprint, SHA256_HEX_BYTES - 1},
+                                        .replays = task->request.replays,
+                                        .attempts_floor = first_delivery(task) && !task->request.replays ? 1 : task->request.attempts,
+                                        .result_ttl_s = ttl,
+                                        .list = task->request.reply_list};
+        struct claim_request *kept;
+
+        if (!task->claim.holder.len) {
+                char *holder = arena_printf(task->arena, "%s/%08" PRIx64 ":%d:%" PRId64, task->shop->holder,
+                                            digest_fnv1a(span_of(task->delivery.topic)) & 0xffffffff, task->delivery.partition,
+                                            task->delivery.offset);
+
+                task->claim.holder = span_of(holder);
+        }
+        task->claim.tenant = task->request.tenant;
+        task->claim.id = task->request.id;
+        task->claim.ttl_s = ttl > dedupe ? ttl : dedupe;
+        kept = arena_alloc(task->arena, sizeof *kept); /* borrowed until the op is done */
+        if (!kept || !task->claim.holder.data) {
+                task_wait(task, STORE_WAIT_MS);
+                return;
+        }
+        *kept = request;
+        claim_take(task->shop->redis, &task->op, &task->claim, kept, &task->claim_answer);
+}
+
+static enum step claim_granted(struct task *task)
+{
+        task->claimed = true;
+        task->claim.fence = task->claim_answer.fence;
+        task->renewed_ms = clock_now_ms();
+        task->attempts = (int)task->claim_answer.attempts;
+        task->step = 0;
+        task->passages = (struct passages){0};
+        task->failed = false;
+        if (task->undecodable) {
+                struct error err = task->last;
+
+                return fail(task, &err);
+        }
+        if (task_remaining_ms(task) <= 0)
+                return expire(task);
+        if (task->claim_answer.fresh && first_delivery(task) && !task->request.replays)
+                return task_move(task, TASK_CALL);
+        return task_move(task, TASK_RECALL);
+}
+
+static enum step step_claim(struct task *task)
+{
+        enum step ret;
+        struct error err;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_IDLE) {
+                start_claim(task);
+                return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+        }
+        switch (task->claim_answer.verdict) {
+        case CLAIM_GRANTED:
+                return claim_granted(task);
+        case CLAIM_HELD:
+                op_reset(&task->op);
+                task_wait(task, task->claim_answer.lease_remaining_ms < HELD_WAIT_MS ? task->claim_answer.lease_remaining_ms + 1 : HELD_WAIT_MS);
+                return STEP_WAIT;
+        case CLAIM_FINISHED:
+                return task_move(task, TASK_COMMIT);
+        case CLAIM_CONFLICT:
+        default:
+                task->no_result = true;
+                err = task->last;
+                if (!task->undecodable)
+                        error_set(&err, CODE_ID_CONFLICT, "another payload was sent under this id");
+                return fail(task, &err);
+        }
+}
+
+/* A finished step as outcome_render_step() wrote it. False: it is not one. */
+static bool recall_step(struct task *task, struct span text)
+{
+        struct outcome_step *step = &task->steps[task->step];
+        json_t *tree = json_loadb(text.data, text.len, 0, NULL), *result = json_object_get(tree, "result");
+        const struct kind_row *kind = &kinds_table[task->request.steps[task->step].kind];
+        json_int_t input = 0, output = 0, cached = 0, attempts = 0;
+        double cost = 0;
+        char *copy;
+        bool ok;
+
+        ok = tree && result && kind->recall &&
+             json_unpack(tree, "{s:{s:I,s:I,s:I},s:{s:F},s:I}", "usage", "input_tokens", &input, "output_tokens", &output, "cached_tokens",
+                         &cached, "cost", "amount", &cost, "attempts", &attempts) == 0;
+        ok = ok && kind->recall(task, result, NULL) == 0;
+        if (ok) {
+                size_t bytes = json_dumpb(result, NULL, 0, JSON_COMPACT);
+
+                copy = arena_alloc_raw(task->arena, bytes + 1);
+                ok = copy && json_dumpb(result, copy, bytes, JSON_COMPACT) == bytes;
+                *step = (struct outcome_step){.kind = task->request.steps[task->step].kind,
+                                              .status = STATUS_OK,
+                                              .result = {copy, ok ? bytes : 0},
+                                              .usage = {input, output, cached},
+                                              .cost_usd = cost,
+                                              .attempts = (int)attempts};
+        }
+        json_decref(tree);
+        return ok;
+}
+
+static enum step step_recall(struct task *task)
+{
+        enum step ret;
+        bool found;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_DONE) {
+                found = task->recall.found && recall_step(task, buffer_view(&task->out));
+                op_reset(&task->op);
+                if (!found)
+                        return task_move(task, TASK_ATTEMPT);
+                task->step++;
+        }
+        if (task->step + 1 >= task->request.step_count)
+                return task_move(task, TASK_ATTEMPT);
+        buffer_reset(&task->out);
+        task->recall.value = &task->out;
+        task->text = span_of(arena_printf(task->arena, "step:%zu", task->step));
+        ledger_get(task->shop->redis, &task->op, task->claim.tenant, task->claim.id, task->text, &task->recall);
+        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+}
+
+static enum step step_attempt(struct task *task)
+{
+        enum step ret;
+        struct error err;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_IDLE) {
+                claim_attempt(task->shop->redis, &task->op, &task->claim, task->settings->worker.claim_lease_ms, &task->renewal);
+                return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+        }
+        if (task->renewal.lost) {
+                task->claimed = false;
+                return task_move(task, TASK_CLAIM);
+        }
+        task->attempts = (int)task->renewal.attempts;
+        task->renewed_ms = clock_now_ms();
+        if (task->attempts > task->settings->retry.attempts_max) {
+                error_set(&err, CODE_INTERNAL, "given up: %d attempts began and none ended", task->attempts - 1);
+                task->attempts--;
+                return fail(task, &err);
+        }
+        return task_move(task, TASK_CALL);
+}
+
+/* ---- CALL, KEEP, BACKOFF */
+
+static enum step call_failed(struct task *task, const struct error *err)
+{
+        const struct settings *s = task->settings;
+        struct retry_policy policy = {s->retry.attempts_max, s->retry.base_ms, s->retry.cap_ms};
+        int64_t now = clock_now_ms(), at;
+        double chance = (double)random() / ((double)RAND_MAX + 1.0);
+
+        note_failure(task, err);
+        task->uncount = err->code == CODE_RATE_LIMITED;
+        task->phase = 0;
+        if (!retry_at(&policy, err, task->attempts, now, task->deadline, chance, &at))
+                return fail(task, err);
+        if (at - now <= MEMORY_WAIT_MAX_MS) {
+                task_move(task, TASK_BACKOFF);
+                task_wait(task, at - now);
+                return STEP_WAIT;
+        }
+        task->not_before_wall_ms = clock_wall_ms() + (at - now);
+        return task_move(task, TASK_RELEASE);
+}
+
+static void total(struct task *task)
+{
+        struct outcome *o = &task->outcome;
+
+        o->usage = (struct outcome_usage){0};
+        o->cost_usd = 0;
+        for (size_t i = 0; i < task->request.step_count; i++) {
+                o->usage.input_tokens += task->steps[i].usage.input_tokens;
+                o->usage.output_tokens += task->steps[i].usage.output_tokens;
+                o->usage.cached_tokens += task->steps[i].usage.cached_tokens;
+                o->cost_usd += task->steps[i].cost_usd;
+        }
+}
+
+/* A chain's steps are rendered as they end; a single one goes straight into the result. */
+static enum step step_finished(struct task *task, const struct kind_row *kind)
+{
+        struct outcome_step *step = &task->steps[task->step];
+        struct error err;
+
+        step->kind = task->request.steps[task->step].kind;
+        step->status = STATUS_OK;
+        step->attempts = task->attempts;
+        if (task->request.step_count == 1)
+                return task_move(task, TASK_STORE);
+        buffer_reset(&task->out);
+        kind->render(task, &task->out);
+        step->result = (struct span){arena_copy(task->arena, buffer_view(&task->out)), task->out.len};
+        if (!buffer_ok(&task->out) || !step->result.data) {
+                step->result.len = 0;
+                error_set(&err, CODE_TOO_LARGE, "a step's result takes more memory than one may");
+                return fail(task, &err);
+        }
+        return task_move(task, task->step + 1 < task->request.step_count ? TASK_KEEP : TASK_STORE);
+}
+
+static enum step step_call(struct task *task)
+{
+        const struct kind_row *kind = &kinds_table[task->request.steps[task->step].kind];
+        struct error err;
+        enum step step;
+
+        if (task->phase == 0) {
+                if (task_remaining_ms(task) <= 0)
+                        return expire(task);
+                if (!task->settings->worker.kinds[task->request.steps[task->step].kind])
+                        return task_move(task, TASK_RELEASE); /* not ours: handed over */
+        }
+        error_clear(&err);
+        step = kind->run(task, &err);
+        if (step != STEP_DONE)
+                return step;
+        if (kind->abort)
+                kind->abort(task);
+        op_reset(&task->op);
+        op_reset(&task->call.op);
+        task_unwait(task);
+        if (err.code != CODE_NONE)
+                return call_failed(task, &err);
+        return step_finished(task, kind);
+}
+
+static enum step step_keep(struct task *task)
+{
+        enum step ret;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_IDLE) {
+                struct span field = span_of(arena_printf(task->arena, "step:%zu", task->step));
+
+                buffer_reset(&task->out);
+                outcome_render_step(&task->out, &task->steps[task->step]);
+                task->text = buffer_view(&task->out);
+                ledger_put(task->shop->redis, &task->op, &task->claim, field, task->text, &task->kept);
+                return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+        }
+        if (task->kept.fenced) {
+                task->claimed = false;
+                return task_move(task, TASK_CLAIM);
+        }
+        task->step++;
+        task->phase = 0;
+        return task_move(task, TASK_CALL);
+}
+
+static enum step step_backoff(struct task *task)
+{
+        if (!task->timed)
+                return STEP_WAIT;
+        return task_move(task, task->last.code == CODE_RATE_LIMITED ? TASK_CALL : TASK_ATTEMPT);
+}
+
+/* ---- RELEASE, RETRY, HANDOVER, LETTER */
+
+static enum step step_release(struct task *task)
+{
+        enum step ret;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_IDLE) {
+                claim_release(task->shop->redis, &task->op, &task->claim, task->not_before_wall_ms ? task->uncount : 1, &task->renewal);
+                return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+        }
+        task->claimed = false;
+        if (task->renewal.lost)
+                return task_move(task, TASK_CLAIM);
+        return task_move(task, task->not_before_wall_ms ? TASK_RETRY : TASK_HANDOVER);
+}
+
+static bool send_record(struct task *task, const char *topic, const struct header *headers, size_t count, struct span value)
+{
+        struct outgoing_header *to = arena_alloc_raw(task->arena, (count + 1) * sizeof *to);
+
+        if (!to)
+                return false;
+        for (size_t i = 0; i < count; i++)
+                to[i] = (struct outgoing_header){headers[i].name, headers[i].value};
+        producer_send(task->shop->producer, &task->op,
+                      &(struct outgoing){.topic = topic,
+                                         .partition = -1,
+                                         .key = task->delivery.key,
+                                         .value = value,
+                                         .headers = to,
+                                         .header_count = count < OUTGOING_HEADERS_MAX ? count : OUTGOING_HEADERS_MAX},
+                      &task->ack);
+        return true;
+}
+
+static bool send_hop(struct task *task, const char *topic)
+{
+        struct hop hop = {.attempts = task->attempts - (task->not_before_wall_ms ? task->uncount : 1),
+                          .step = task->step,
+                          .not_before_wall_ms = task->not_before_wall_ms,
+                          .first_failed_wall_ms = task->first_failed_wall_ms,
+                          .last_failed_wall_ms = task->last_failed_wall_ms,
+                          .last_code = task->last.code != CODE_NONE ? error_code_name(task->last.code) : NULL};
+        size_t count;
+        struct header *headers = envelope_hop_headers(&task->delivery, &task->request, &hop, task->arena, &count);
+
+        return headers && send_record(task, topic, headers, count, task->delivery.value);
+}
+
+static enum step step_retry(struct task *task)
+{
+        const struct settings *s = task->settings;
+        char topic[TOPIC_NAME_BYTES];
+        enum step ret;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_DONE)
+                return task_move(task, TASK_COMMIT);
+        topic_retry(topic, task_prefix(task), task->request.steps[task->step].kind,
+                    s->retry.delays[retry_tier(s->retry.delays_ms, s->retry.delay_count, task->not_before_wall_ms - clock_wall_ms())]);
+        if (!send_hop(task, topic))
+                return try_again(task, STORE_WAIT_MS);
+        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+}
+
+static enum step step_handover(struct task *task)
+{
+        char topic[TOPIC_NAME_BYTES];
+        enum step ret;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_DONE)
+                return task_move(task, TASK_COMMIT);
+        topic_request(topic, task_prefix(task), task->request.steps[task->step].kind, task->request.lane);
+        if (!send_hop(task, topic))
+                return try_again(task, STORE_WAIT_MS);
+        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+}
+
+static bool send_letter(struct task *task)
+{
+        struct deadletter letter = {.err = task->last,
+                                    .attempts = task->attempts,
+                                    .step = task->step,
+                                    .first_failed_wall_ms = task->first_failed_wall_ms,
+                                    .failed_wall_ms = task->last_failed_wall_ms,
+                                    .worker = task->settings->worker.name};
+        char topic[TOPIC_NAME_BYTES];
+        struct header *headers;
+        size_t count;
+
+        topic_dlq(topic, task_prefix(task), task->request.kind);
+        headers = deadletter_headers(&task->delivery, &task->request, &letter, task->arena, &count);
+        if (!headers)
+                return false;
+        if (task->value_omitted)
+                headers[count++] = (struct header){"mr-dlq-value-omitted", SPAN("larger than the broker takes")};
+        return send_record(task, topic, headers, count, task->value_omitted ? (struct span){NULL, 0} : task->delivery.value);
+}
+
+static enum step step_letter(struct task *task)
+{
+        enum step ret;
+
+        if (task->op.state == OP_DONE && task->op.err.code == CODE_TOO_LARGE && !task->value_omitted) {
+                task->value_omitted = true;
+                op_reset(&task->op);
+        }
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_DONE)
+                return task_move(task, task->no_result ? TASK_COMMIT : TASK_STORE);
+        if (!send_letter(task))
+                return try_again(task, STORE_WAIT_MS);
+        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+}
+
+/* ---- STORE, COMMIT */
+
+static void fill_outcome(struct task *task)
+{
+        struct outcome *o = &task->outcome;
+        o->request = &task->request;
+        o->status = !task->failed ? STATUS_OK : task->last.code == CODE_DEADLINE ? STATUS_EXPIRED : STATUS_FAILED;
+        o->err = task->last;
+        o->attempts = task->attempts;
+        o->release = task->shop->release;
+        o->completed_wall_ms = clock_wall_ms();
+        o->queued_ms = task->queued_ms;
+        o->total_ms = o->completed_wall_ms > task->request.origin_timestamp_ms ? o->completed_wall_ms - task->request.origin_timestamp_ms : 0;
+        total(task);
+        o->step_count = 0;
+        if (task->request.step_count > 1) {
+                o->steps = task->steps;
+                o->step_count = task->step + 1;
+                if (task->failed) {
+                        task->steps[task->step].kind = task->request.steps[task->step].kind;
+                        task->steps[task->step].status = o->status;
+                        task->steps[task->step].attempts = task->attempts;
+                }
+        }
+}
+
+static bool render_result(struct task *task)
+{
+        struct outcome *o = &task->outcome;
+
+        fill_outcome(task);
+        buffer_reset(&task->out);
+        outcome_open(&task->out, o, o->status == STATUS_OK);
+        if (o->status == STATUS_OK && o->step_count)
+                buffer_span(&task->out, task->steps[task->step].result);
+        else if (o->status == STATUS_OK)
+                kinds_table[task->request.kind].render(task, &task->out);
+        outcome_close(&task->out, o);
+        return buffer_ok(&task->out);
+}
+
+static enum step start_store(struct task *task)
+{
+        static const enum claim_status statuses[] = {CLAIM_OK, CLAIM_FAILED, CLAIM_EXPIRED, CLAIM_CANCELLED};
+        struct result_write *write = arena_alloc(task->arena, sizeof *write);
+        struct error err;
+
+        if (!write)
+                return try_again(task, STORE_WAIT_MS);
+        if (!render_result(task)) {
+                if (task->failed)
+                        return try_again(task, STORE_WAIT_MS);
+                error_set(&err, CODE_TOO_LARGE, "the result takes more memory than one may");
+                return fail(task, &err);
+        }
+        *write = (struct result_write){.status = statuses[task->outcome.status],
+                                       .json = buffer_view(&task->out),
+                                       .replays = task->request.replays,
+                                       .result_ttl_s = result_ttl_s(task),
+                                       .list = task->request.reply_list};
+        result_store(task->shop->redis, &task->op, &task->claim, write, &task->stored);
+        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+}
+
+static enum step step_store(struct task *task)
+{
+        enum step ret;
+
+        if (!op_ended(task, &ret))
+                return ret;
+        if (task->op.state == OP_IDLE)
+                return start_store(task);
+        task->claimed = false;
+        if (task->stored.verdict == RESULT_FENCED)
+                return task_move(task, TASK_CLAIM);
+        return task_move(task, TASK_COMMIT);
+}
+
+static enum step step_commit(struct task *task)
+{
+        source_done(task->record);
+        task->record = NULL;
+        return task_move(task, TASK_DONE);
+}
+
+static enum step (*const runs[TASK_STATES])(struct task *) = {
+        [TASK_DECODE] = step_decode,   [TASK_CLAIM] = step_claim,     [TASK_RECALL] = step_recall, [TASK_ATTEMPT] = step_attempt,
+        [TASK_CALL] = step_call,       [TASK_KEEP] = step_keep,       [TASK_BACKOFF] = step_backoff, [TASK_RELEASE] = step_release,
+        [TASK_RETRY] = step_retry,     [TASK_HANDOVER] = step_handover, [TASK_LETTER] = step_letter, [TASK_STORE] = step_store,
+        [TASK_COMMIT] = step_commit,
+};
+
+bool task_run(struct task *task)
+{
+        if (task->claim_lost && task->claimed && task->state != TASK_STORE && task->state != TASK_COMMIT)
+                task_claim_lost(task);
+        while (task->state != TASK_DONE)
+                if (runs[task->state](task) == STEP_WAIT)
+                        return false;
+        return true;
+}
