@@ -31,9 +31,12 @@ OPTIMISE := $(if $(SANITIZE),-O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) 
 HARDEN := -fstack-protector-strong $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2)
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(SYSTEM_PACKAGES) 2>/dev/null)
 PACKAGE_LIBS := $(shell pkg-config --libs $(SYSTEM_PACKAGES) 2>/dev/null)
-CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -I. -g $(OPTIMISE) $(HARDEN) $(WARNINGS) -DMILLRACE_VERSION='"$(VERSION)"' \
+# Sanitizer builds have a runner of their own behind Criterion's macros: tests/sanitize/README.md.
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE $(if $(SANITIZE),-Itests/sanitize) -I. -g $(OPTIMISE) $(HARDEN) $(WARNINGS) -DMILLRACE_VERSION='"$(VERSION)"' \
 	$(PACKAGE_CFLAGS) $(DEPS_CFLAGS) $(CFLAGS)
 LDLIBS_ALL = $(DEPS_LDLIBS) $(PACKAGE_LIBS) -lev -lstemmer -lpthread -lm
+RUNNER := $(if $(SANITIZE),$(BUILD)/tests/sanitize/inprocess.o)
+CRITERION_LDLIBS := $(if $(SANITIZE),,-lcriterion)
 LDFLAGS_ALL = $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now $(LDFLAGS)
 
 sources_of = $(sort $(wildcard $(1)/*.c $(1)/*/*.c))
@@ -49,9 +52,9 @@ below_workers := workers queues providers retrieval config
 define room_rules
 $(BUILD)/lib$(1).a: $(filter-out $(BUILD)/workers/main.o,$(call objects_of,$(1)))
 	@rm -f $$@ && ar rcs $$@ $$^
-$(BUILD)/tests/unit-$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/unit/$(1)/*.c))) $(below_$(1):%=$(BUILD)/lib%.a)
+$(BUILD)/tests/unit-$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/unit/$(1)/*.c))) $(RUNNER) $(below_$(1):%=$(BUILD)/lib%.a)
 	@echo "  link $$@"
-	@$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcriterion $$(LDLIBS_ALL)
+	@$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(CRITERION_LDLIBS) $$(LDLIBS_ALL)
 .PHONY: unit-$(1)
 unit-$(1): $(BUILD)/tests/unit-$(1)
 	$(BUILD)/tests/unit-$(1) --jobs 2
@@ -79,9 +82,9 @@ $(BENCH): %: %.o
 	@echo "  link $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $< $(LDLIBS_ALL)
 
-$(BUILD)/tests/flow_tests: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/flow/*.c))) $(archives)
+$(BUILD)/tests/flow_tests: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/flow/*.c))) $(RUNNER) $(archives)
 	@echo "  link $@"
-	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(archives) -Wl,--end-group -lcriterion $(LDLIBS_ALL)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(archives) -Wl,--end-group $(CRITERION_LDLIBS) $(LDLIBS_ALL)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

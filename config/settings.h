@@ -138,7 +138,7 @@ struct settings {
         } flood;
         struct {
                 double share;
-                int64_t timeout_ms;
+                int64_t timeout_ms, fetch_wait_ms;
         } lanes[LANE_COUNT];
         struct provider_settings *providers; /* [provider_count]; the last one is always the built-in "local" */
         size_t provider_count;

@@ -368,6 +368,20 @@ static bool inputs_ok(const struct call *call)
         }
 }
 
+/* "provider/model"; for each call: no printf. */
+static char *name_model(struct arena *arena, const char *provider, const char *model)
+{
+        size_t before = strlen(provider), after = strlen(model);
+        char *name = arena_alloc_raw(arena, before + after + 2);
+
+        if (!name)
+                return NULL;
+        memcpy(name, provider, before);
+        name[before] = '/';
+        memcpy(name + before + 1, model, after + 1);
+        return name;
+}
+
 /* Finds the endpoint and names the model. */
 static int route(struct providers *providers, struct work *work, struct error *err)
 {
@@ -386,7 +400,7 @@ static int route(struct providers *providers, struct work *work, struct error *e
         endpoint = &generation->endpoints[model->provider];
         if (endpoint->format && !endpoint->targets[call->kind])
                 return error_set(err, CODE_NOT_FOUND, "provider %s does not serve the kind %s", endpoint->settings->name, kind_names[call->kind]);
-        call->model_name = arena_printf(call->arena, "%s/%s", endpoint->settings->name, model->model);
+        call->model_name = name_model(call->arena, endpoint->settings->name, model->model);
         if (!call->model_name)
                 return error_set(err, CODE_INTERNAL, "no room for the answer");
         work->endpoint = endpoint;

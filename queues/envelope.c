@@ -3,6 +3,8 @@
 
 
 #include "config/base/clock.h"
+#include "config/base/json_fields.h"
+#include "config/base/strict_json.h"
 #include "config/base/utf8.h"
 #include "queues/envelope_steps.h"
 
@@ -31,32 +33,6 @@ bool envelope_valid_document_id(struct span id)
 bool envelope_valid_tenant(struct span tenant)
 {
         return tenant.len >= 1 && tenant.len <= TENANT_BYTES_MAX && in_alphabet(tenant, false, "_-");
-}
-
-/* Does any bracket open deeper than DEPTH_MAX? Knows strings, nothing else. */
-static bool too_deep(struct span s)
-{
-        size_t depth = 0;
-        bool in_string = false;
-
-        for (size_t i = 0; i < s.len; i++) {
-                char c = s.data[i];
-
-                if (in_string) {
-                        if (c == '\\')
-                                i++;
-                        else if (c == '"')
-                                in_string = false;
-                } else if (c == '"') {
-                        in_string = true;
-                } else if (c == '{' || c == '[') {
-                        if (++depth > DEPTH_MAX)
-                                return true;
-                } else if ((c == '}' || c == ']') && depth) {
-                        depth--;
-                }
-        }
-        return false;
 }
 
 int64_t envelope_header_int(struct span s, int64_t fallback)
@@ -128,21 +104,16 @@ static int check_identity(const json_t *tree, const struct request *request, str
         return error_set(err, CODE_SCHEMA, "id: missing");
 }
 
-/* The text of JSON's own faults may quote payload: only the position is told. */
 static json_t *parse(struct span value, struct error *err)
 {
-        json_error_t fault;
-        json_t *tree = json_loadb(value.data, value.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+        json_t *tree = strict_parse(value, DEPTH_MAX, err);
 
-        if (!tree)
-                error_set(err, CODE_INVALID_JSON, "invalid JSON at byte %d (%s)", fault.position,
-                          json_error_code(&fault) == json_error_duplicate_key ? "duplicate key" : "syntax");
-        else if (json_is_null(tree))
-                error_set(err, CODE_INVALID_JSON, "the value is null");
-        else if (!json_is_object(tree))
-                error_set(err, CODE_SCHEMA, "the value must be one JSON object");
-        else
+        if (!tree || json_is_object(tree))
                 return tree;
+        if (json_is_null(tree))
+                error_set(err, CODE_INVALID_JSON, "the value is null");
+        else
+                error_set(err, CODE_SCHEMA, "the value must be one JSON object");
         json_decref(tree);
         return NULL;
 }
@@ -155,8 +126,6 @@ static int check_bytes(struct span value, const struct envelope_limits *limits, 
                 return error_set(err, CODE_INVALID_JSON, "%s value", value.data ? "empty" : "null");
         if (!utf8_valid(value))
                 return error_set(err, CODE_INVALID_UTF8, "not well-formed UTF-8");
-        if (too_deep(value))
-                return error_set(err, CODE_TOO_DEEP, "nested more than %d deep", DEPTH_MAX);
         return 0;
 }
 
@@ -192,35 +161,15 @@ static int set_deadline(const struct delivery *delivery, const struct common_fie
 }
 
 /* SHA-256 of kind + compact sorted JSON without what does not change the work. */
-static int take_fingerprint(struct request *request, struct span value, struct arena *arena, struct error *err)
+static int take_fingerprint(struct request *request, struct buffer *scratch, struct error *err)
 {
         static const char *const apart[] = {"deadline", "timeout_ms", "result_ttl_s", "reply", "metadata", "job", "traceparent"};
-        const char *kind = kind_names[request->kind];
-        size_t prefix = strlen(kind), room = value.len + 64, needed;
-        json_t *bare = NULL;
-        char *text;
 
-        for (size_t i = 0; i < COUNT_OF(apart); i++) {
-                if (!json_object_get(request->tree, apart[i]))
-                        continue;
-                if (!bare && !(bare = json_copy(request->tree)))
-                        return error_set(err, CODE_INTERNAL, "out of memory");
-                json_object_del(bare, apart[i]);
-        }
-        for (;; room = needed) {
-                text = arena_alloc_raw(arena, prefix + room);
-                if (!text)
-                        break;
-                memcpy(text, kind, prefix);
-                needed = json_dumpb(bare ? bare : request->tree, text + prefix, room, JSON_COMPACT | JSON_SORT_KEYS);
-                if (needed <= room)
-                        break;
-        }
-        json_decref(bare);
-        if (!text)
+        buffer_reset(scratch);
+        buffer_string(scratch, kind_names[request->kind]);
+        if (!fields_write_sorted(scratch, request->tree, apart, COUNT_OF(apart)))
                 return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
-        request->spelled = (struct span){text, prefix + needed};
-        digest_sha256_hex(request->spelled, request->fingerprint);
+        digest_sha256_hex(buffer_view(scratch), request->fingerprint);
         return 0;
 }
 
@@ -246,7 +195,7 @@ static int decode_fields(const struct delivery *delivery, const struct envelope_
 }
 
 int envelope_decode(const struct delivery *delivery, enum kind kind, enum lane lane, const struct envelope_limits *limits,
-                    struct arena *arena, struct request *request, struct error *err)
+                    struct arena *arena, struct buffer *scratch, struct request *request, struct error *err)
 {
         *request = (struct request){.kind = kind, .lane = lane};
         read_own_headers(delivery, arena, request);
@@ -261,7 +210,7 @@ int envelope_decode(const struct delivery *delivery, enum kind kind, enum lane l
                 return -1;
         }
         read_identity(request->tree, delivery, request);
-        if (take_fingerprint(request, delivery->value, arena, err) < 0 || decode_fields(delivery, limits, arena, request, err) < 0) {
+        if (take_fingerprint(request, scratch, err) < 0 || decode_fields(delivery, limits, arena, request, err) < 0) {
                 const json_t *reply = json_object_get(request->tree, "reply");
 
                 request->reply_list = json_is_string(reply) && strcmp(json_string_value(reply), "list") == 0;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "config/base/arena.h"
+#include "config/base/buffer.h"
 #include "config/base/digest.h"
 #include "config/base/error.h"
 #include "config/base/span.h"
@@ -146,7 +147,6 @@ struct request {
         size_t step_count;
         json_t *metadata;        /* NULL: none */
         struct span job, traceparent;
-        struct span spelled;     /* what the fingerprint is taken of: the kind and the compact sorted JSON */
         char fingerprint[SHA256_HEX_BYTES];
 
         /* From millrace's own headers, or the first delivery's. */
@@ -168,9 +168,10 @@ struct envelope_limits {
 };
 
 /* kind, lane: of the topic that the record's first delivery came by (for retry topics: of mr-origin-topic). Fills *request from the
- * arena; on −1 too, as far as it could be read (id.len 0: no id). Borrows the delivery's memory until envelope_release(). */
+ * arena; on −1 too, as far as it could be read (id.len 0: no id). Borrows the delivery's memory until envelope_release(). scratch is
+ * overwritten: it holds what the fingerprint is taken of, the kind and the compact sorted JSON. */
 int envelope_decode(const struct delivery *delivery, enum kind kind, enum lane lane, const struct envelope_limits *limits,
-                    struct arena *arena, struct request *request, struct error *err);
+                    struct arena *arena, struct buffer *scratch, struct request *request, struct error *err);
 void envelope_release(struct request *request);
 
 /* An id, a tenant, a document id by the contract's alphabets and lengths. */

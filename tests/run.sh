@@ -3,11 +3,11 @@
 #
 #   run.sh COMMAND...     each COMMAND is one word for the shell: "build/tests/unit-config --jobs 2" "tests/system/run.sh"
 #
-# A suite says how it went by Criterion's closing line (Tested: 9 | Passing: 9 | Failing: 0 | Crashing: 0) or by `N passed, N failed`; the
-# last such line counts, and of several Criterion binaries in one suite each. One that says nothing, or ends with a failure that it didn't
+# A suite says how it went by Criterion's closing lines (Tested: 9 | Passing: 9 | Failing: 0 | Crashing: 0), which are added up, or
+# by a line `N passed, N failed`, which is the sum of all before it. One that says nothing, or ends with a failure that it didn't
 # count, is a failure itself. The last line of all is `N passed, N failed`; exit 1 when one failed.
 set -uo pipefail
-[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 passed=0 failed=0 troubled=()
@@ -19,10 +19,12 @@ counts() {
                         line = substr($0, index($0, "Tested:"))
                         gsub(/[^0-9]+/, " ", line)
                         split(line, number, " ")
-                        found = 1; good += number[2]; bad += number[1] - number[2]
+                        found = 1
+                        good += number[2]
+                        bad += number[1] - number[2]
                 }
-                /^[0-9]+ passed, [0-9]+ failed$/ { said = 1; last_good = $1; last_bad = $3 }
-                END { if (said) { good += last_good; bad += last_bad }; if (found || said) print good + 0, bad + 0 }'
+                /^[0-9]+ passed, [0-9]+ failed$/ { found = 1; good = $1; bad = $3 + 0 }
+                END { if (found) print good + 0, bad + 0 }'
 }
 
 for command; do

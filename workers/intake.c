@@ -143,6 +143,8 @@ void intake_tick(struct intake *intake)
 {
         static struct metric *in_flight, *oldest;
 
+        if (!intake->shop)
+                return; /* not opened yet */
         for (struct task *task = intake->tasks; task; task = task->next)
                 task_renew(task);
         balance(intake);
@@ -215,6 +217,7 @@ static int open_source(struct intake *intake, enum kind kind, enum lane lane, bo
         struct source_config config = {.group = group,
                                        .topics = topics,
                                        .profile = retry ? SOURCE_RETRY : lane == LANE_BULK ? SOURCE_BULK : SOURCE_INTERACTIVE,
+                                       .fetch_wait_ms = retry ? 0 : intake->shop->settings->lanes[lane].fetch_wait_ms,
                                        .on_record = on_record,
                                        .on_revoke = on_revoke,
                                        .user = from};

@@ -171,10 +171,9 @@ static int open_shelves(struct worker *worker, struct error *err)
         return failed;
 }
 
-/* The topics have been checked: begin to work, once. A fault that will pass is tried again at the next check. */
-static void on_topics(void *user)
+/* Begins to work once the topics have been checked. A fault that will pass is tried again at the next tick. */
+static void open_when_ready(struct worker *worker)
 {
-        struct worker *worker = user;
         struct error err;
 
         if (worker->open || worker->draining || topics_watch_verdict(worker->topics, &err) < 0)
@@ -192,6 +191,11 @@ static void on_topics(void *user)
         }
         worker->open = worker->health.open = true;
         log_info("worker_open", "name=%s", worker->shop.settings->worker.name);
+}
+
+static void on_topics(void *user)
+{
+        open_when_ready(user);
 }
 
 /* ---- Signals, drain, reload */
@@ -257,6 +261,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 
         (void)loop;
         (void)events;
+        open_when_ready(worker); /* a topic just made may be unknown to some broker for a moment */
         intake_tick(&worker->intake);
         if (worker->intake.out_of_memory && worker->failed == 0) {
                 error_set(&err, CODE_INTERNAL, "out of memory");

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "config/base/digest.h"
+#include "config/base/swar.h"
 
 enum { FIRST_BYTES = 256, FLOAT_TEXT_MAX = 24 };
 
@@ -128,40 +129,35 @@ void buffer_printf(struct buffer *buffer, const char *format, ...)
         va_end(again);
 }
 
-/* 0: as it stands; 'u': \u00XX; otherwise the letter behind the backslash. */
+/* 'u': \u00XX; otherwise the letter behind the backslash. 0: as it stands. */
 static const char escapes[256] = {
         [0] = 'u',  [1] = 'u',  [2] = 'u',  [3] = 'u',  [4] = 'u',  [5] = 'u',  [6] = 'u',  [7] = 'u',  [8] = 'b',    [9] = 't',   [10] = 'n',
         [11] = 'u', [12] = 'f', [13] = 'r', [14] = 'u', [15] = 'u', [16] = 'u', [17] = 'u', [18] = 'u', [19] = 'u',   [20] = 'u',  [21] = 'u',
         [22] = 'u', [23] = 'u', [24] = 'u', [25] = 'u', [26] = 'u', [27] = 'u', [28] = 'u', [29] = 'u', [30] = 'u',   [31] = 'u',  ['"'] = '"',
-        ['\\'] = '\\', [127] = 'u',
+        ['\\'] = '\\',
 };
+
+static void add_escape(struct buffer *buffer, unsigned char c)
+{
+        static const char hex[] = "0123456789abcdef";
+        char text[6] = {'\\', escapes[c], '0', '0', hex[c >> 4], hex[c & 15]};
+
+        buffer_add(buffer, text, escapes[c] == 'u' ? sizeof text : 2);
+}
 
 void buffer_json_string(struct buffer *buffer, struct span s)
 {
-        static const char hex[] = "0123456789abcdef";
-        size_t from = 0;
+        const char *at = s.data, *end = s.data + s.len;
 
         buffer_char(buffer, '"');
-        for (size_t i = 0; i < s.len; i++) {
-                unsigned char c = (unsigned char)s.data[i];
-                char escape = escapes[c];
+        while (at < end) {
+                const char *stop = swar_plain_end(at, end);
 
-                if (!escape)
-                        continue;
-                buffer_add(buffer, s.data + from, i - from);
-                from = i + 1;
-                if (escape == 'u') {
-                        char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-
-                        buffer_add(buffer, text, sizeof text);
-                } else {
-                        char text[2] = {'\\', escape};
-
-                        buffer_add(buffer, text, sizeof text);
-                }
+                buffer_add(buffer, at, (size_t)(stop - at));
+                if (stop < end)
+                        add_escape(buffer, (unsigned char)*stop++);
+                at = stop;
         }
-        if (s.len)
-                buffer_add(buffer, s.data + from, s.len - from);
         buffer_char(buffer, '"');
 }
 
@@ -181,18 +177,42 @@ void buffer_json_double(struct buffer *buffer, double value)
         buffer_string(buffer, text);
 }
 
-static const double powers_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9, 1e10,
-                                       1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20};
+static const double powers_of_ten[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+enum { FLOAT_DIGITS = 9 };
 
-/* A float32 of ordinary size in nine significant digits, trailing zeros dropped: value × 10^k lies in [10^8, 10^9), is exact to a
+static inline void put_pair(char *to, uint32_t value)
+{
+        static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
+                                    "555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+        memcpy(to, pairs + 2 * value, 2);
+}
+
+/* 10^8 … 10^9 − 1 as nine digits; returns their number without the zeros at the end. */
+static size_t put_digits(char digits[FLOAT_DIGITS], uint32_t value)
+{
+        uint32_t low = value % 100000000;
+        size_t count = FLOAT_DIGITS;
+
+        digits[0] = (char)('0' + value / 100000000);
+        put_pair(digits + 1, low / 1000000);
+        put_pair(digits + 3, low / 10000 % 100);
+        put_pair(digits + 5, low / 100 % 100);
+        put_pair(digits + 7, low % 100);
+        while (digits[count - 1] == '0')
+                count--;
+        return count;
+}
+
+/* A float32 of ordinary size in nine significant digits, trailing zeros dropped: value × 10^shift lies in [10^8, 10^9), is exact to a
  * double's rounding, and nine digits tell any two float32 apart. At most FLOAT_TEXT_MAX characters; returns their number. */
 static size_t format_float(float value, char *out)
 {
-        char digits[FLOAT_TEXT_MAX], *end = digits + sizeof digits, *begin;
-        double magnitude = fabs((double)value);
-        int point = 9, shift = 0; /* digits before the decimal point; power of ten applied */
-        size_t n = 0, count;
-        uint64_t scaled;
+        char digits[FLOAT_DIGITS];
+        double magnitude = fabs((double)value), scaled;
+        size_t n = 0, count, before;
+        uint32_t bits;
+        int shift;
 
         if (magnitude == 0) {
                 out[0] = '0';
@@ -200,35 +220,30 @@ static size_t format_float(float value, char *out)
         }
         if (magnitude < 1e-5 || magnitude >= 1e8)
                 return (size_t)snprintf(out, FLOAT_TEXT_MAX, "%.9g", (double)value);
-        while (magnitude * powers_of_ten[shift] < 1e8)
-                shift++;
-        scaled = (uint64_t)(magnitude * powers_of_ten[shift] + 0.5);
-        point -= shift;
-        if (scaled >= 1000000000) { /* rounded up to a tenth digit */
-                point++;
-                scaled /= 10;
-        }
-        while (scaled % 10 == 0)
-                scaled /= 10;
-        begin = write_unsigned(end, scaled);
-        count = (size_t)(end - begin);
+        memcpy(&bits, &value, sizeof bits);
+        shift = FLOAT_DIGITS - 1 - (((int)(bits >> 23 & 255) - 127) * 1233 >> 12); /* 1233 / 4096 ≈ log10(2): at most one too many */
+        scaled = magnitude * powers_of_ten[shift];
+        if (scaled >= 999999999.5)
+                scaled = magnitude * powers_of_ten[--shift];
+        count = put_digits(digits, (uint32_t)(scaled + 0.5));
         if (value < 0)
                 out[n++] = '-';
-        if (point <= 0) {
-                out[n++] = '0';
-                out[n++] = '.';
-                for (int i = point; i < 0; i++)
-                        out[n++] = '0';
-        } else {
-                for (; point > 0; point--) {
-                        out[n++] = count ? *begin++ : '0';
-                        count -= count ? 1 : 0;
-                }
-                if (count)
-                        out[n++] = '.';
+        if (shift >= FLOAT_DIGITS) { /* 0.0…0ddd */
+                memcpy(out + n, "0.00000", 7);
+                n += (size_t)(shift - FLOAT_DIGITS) + 2;
+                memcpy(out + n, digits, FLOAT_DIGITS);
+                return n + count;
         }
-        memcpy(out + n, begin, count);
-        return n + count;
+        before = (size_t)(FLOAT_DIGITS - shift);
+        if (count <= before) { /* ddd0…0 */
+                memcpy(out + n, digits, count);
+                memset(out + n + count, '0', before - count);
+                return n + before;
+        }
+        memcpy(out + n, digits, before);
+        out[n + before] = '.';
+        memcpy(out + n + before + 1, digits + before, count - before);
+        return n + count + 1;
 }
 
 void buffer_json_floats(struct buffer *buffer, const float *values, size_t count)

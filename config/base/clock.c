@@ -1,7 +1,6 @@
 #include "config/base/clock.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 #include <time.h>
 
 static _Atomic int64_t fake_now_ms = -1, fake_wall_ms = -1;
@@ -60,16 +59,31 @@ static void date_of(int64_t days, int *year, int *month, int *day)
         *year = (int)(yoe + era * 400 + (*month <= 2));
 }
 
+/* On the way of every result: printf would cost more than all that is printed. */
+static char *put(char *at, int64_t value, int digits, char after)
+{
+        for (int i = digits - 1; i >= 0; i--, value /= 10)
+                at[i] = (char)('0' + value % 10);
+        at[digits] = after;
+        return at + digits + 1;
+}
+
 void clock_format_rfc3339(int64_t wall_ms, char text[CLOCK_RFC3339_BYTES])
 {
         int64_t max = 253402300799999; /* 9999-12-31T23:59:59.999Z */
         int64_t ms = wall_ms < 0 ? 0 : wall_ms > max ? max : wall_ms, seconds = ms / 1000, of_day = seconds % 86400;
         int year, month, day;
+        char *at = text;
 
         date_of(seconds / 86400, &year, &month, &day);
-        snprintf(text, CLOCK_RFC3339_BYTES, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)year % 10000u, (unsigned)month % 100u,
-                 (unsigned)day % 100u, (unsigned)(of_day / 3600) % 100u, (unsigned)(of_day / 60 % 60) % 100u,
-                 (unsigned)(of_day % 60) % 100u, (unsigned)(ms % 1000) % 1000u);
+        at = put(at, year, 4, '-');
+        at = put(at, month, 2, '-');
+        at = put(at, day, 2, 'T');
+        at = put(at, of_day / 3600, 2, ':');
+        at = put(at, of_day / 60 % 60, 2, ':');
+        at = put(at, of_day % 60, 2, '.');
+        at = put(at, ms % 1000, 3, 'Z');
+        *at = '\0';
 }
 
 static bool digits(const char **at, const char *end, int count, unsigned *ret)

@@ -72,17 +72,36 @@ uint64_t digest_fnv1a(struct span data)
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/* Tables made once: two characters for twelve bits; and for each of a group's four characters its six bits in their place. */
+enum { FOREIGN = 1 << 24 };
+static char pairs[4096][2];
+static uint32_t places[4][256];
+static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
+
+static void fill_tables(void)
+{
+        for (size_t i = 0; i < 4096; i++) {
+                pairs[i][0] = alphabet[i >> 6];
+                pairs[i][1] = alphabet[i & 63];
+        }
+        for (size_t place = 0; place < 4; place++) {
+                for (size_t c = 0; c < 256; c++)
+                        places[place][c] = FOREIGN;
+                for (uint32_t i = 0; i < 64; i++)
+                        places[place][(unsigned char)alphabet[i]] = i << (18 - 6 * place);
+        }
+}
+
 void digest_base64_encode(const void *data, size_t n, char *out)
 {
         const unsigned char *p = data;
 
-        for (; n >= 3; n -= 3, p += 3) {
+        pthread_once(&tables_once, fill_tables);
+        for (; n >= 3; n -= 3, p += 3, out += 4) {
                 uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
 
-                *out++ = alphabet[v >> 18];
-                *out++ = alphabet[v >> 12 & 63];
-                *out++ = alphabet[v >> 6 & 63];
-                *out++ = alphabet[v & 63];
+                memcpy(out, pairs[v >> 12], 2);
+                memcpy(out + 2, pairs[v & 4095], 2);
         }
         if (n) {
                 uint32_t v = (uint32_t)p[0] << 16 | (n == 2 ? (uint32_t)p[1] << 8 : 0);
@@ -94,17 +113,6 @@ void digest_base64_encode(const void *data, size_t n, char *out)
         }
 }
 
-enum { FOREIGN = 64 };
-static unsigned char values[256];
-static pthread_once_t values_once = PTHREAD_ONCE_INIT;
-
-static void fill_values(void)
-{
-        memset(values, FOREIGN, sizeof values);
-        for (unsigned char i = 0; i < 64; i++)
-                values[(unsigned char)alphabet[i]] = i;
-}
-
 bool digest_base64_decode(struct span text, void *out, size_t out_max, size_t *ret_n)
 {
         const unsigned char *p = (const unsigned char *)text.data;
@@ -112,7 +120,7 @@ bool digest_base64_decode(struct span text, void *out, size_t out_max, size_t *r
         size_t n = text.len, whole, bytes, rest;
         uint32_t seen = 0;
 
-        pthread_once(&values_once, fill_values);
+        pthread_once(&tables_once, fill_tables);
         for (int pads = 0; pads < 2 && n && p[n - 1] == '='; pads++)
                 n--;
         rest = n % 4;
@@ -120,21 +128,20 @@ bool digest_base64_decode(struct span text, void *out, size_t out_max, size_t *r
         if (rest == 1 || bytes > out_max)
                 return false;
         for (whole = n / 4; whole; whole--, p += 4, to += 3) {
-                uint32_t a = values[p[0]], b = values[p[1]], c = values[p[2]], d = values[p[3]];
-                uint32_t v = a << 18 | b << 12 | c << 6 | d;
+                uint32_t v = places[0][p[0]] | places[1][p[1]] | places[2][p[2]] | places[3][p[3]];
 
-                seen |= a | b | c | d;
+                seen |= v;
                 to[0] = (unsigned char)(v >> 16);
                 to[1] = (unsigned char)(v >> 8);
                 to[2] = (unsigned char)v;
         }
         if (rest) {
-                uint32_t a = values[p[0]], b = values[p[1]], c = rest == 3 ? values[p[2]] : 0;
+                uint32_t v = places[0][p[0]] | places[1][p[1]] | (rest == 3 ? places[2][p[2]] : 0);
 
-                seen |= a | b | c;
-                *to++ = (unsigned char)(a << 2 | b >> 4);
+                seen |= v;
+                *to++ = (unsigned char)(v >> 16);
                 if (rest == 3)
-                        *to = (unsigned char)(b << 4 | c >> 2);
+                        *to = (unsigned char)(v >> 8);
         }
         if (seen & FOREIGN)
                 return false;

@@ -1,9 +1,10 @@
 #include "config/base/json_fields.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SHOWN_BYTES = 64, PATH_SHOWN_BYTES = 144 };
+enum { NAME_SHOWN_BYTES = 64 };
 
 /* A member's name comes from a stranger: what is shown of it is short and printable. */
 static const char *show_name(const char *name, size_t len, char shown[NAME_SHOWN_BYTES + 1])
@@ -16,20 +17,22 @@ static const char *show_name(const char *name, size_t len, char shown[NAME_SHOWN
         return shown;
 }
 
+/* Where a fault would be: put into words only when there is one. */
 struct place {
         enum error_code code;
         struct error *err;
-        char path[PATH_SHOWN_BYTES];
+        const char *path, *name;
 };
 
 static void place_set(struct place *place, const char *path, const char *name)
 {
-        snprintf(place->path, sizeof place->path, "%s%s%s", path, *path ? "." : "", name);
+        place->path = path;
+        place->name = name;
 }
 
 static int fault(const struct place *place, const char *what)
 {
-        return error_set(place->err, place->code, "%s: %s", place->path, what);
+        return error_set(place->err, place->code, "%s%s%s: %s", place->path, *place->path ? "." : "", place->name, what);
 }
 
 /* Bounds hold where not both are 0. */
@@ -129,7 +132,8 @@ static int read_choice(const struct field_row *row, const json_t *value, const s
                 at += len;
                 at += strspn(at, " ");
         }
-        return error_set(place->err, place->code, "%s: must be one of: %s", place->path, row->choices);
+        return error_set(place->err, place->code, "%s%s%s: must be one of: %s", place->path, *place->path ? "." : "", place->name,
+                         row->choices);
 }
 
 static int read_value(const struct field_row *row, const json_t *value, const struct place *place, void *into)
@@ -208,7 +212,120 @@ int fields_read(const json_t *object, const struct field_row *rows, size_t count
         return known == json_object_size(object) ? 0 : refuse_unknown(object, rows, count, path, &place);
 }
 
-char *fields_canonical(const json_t *value)
+enum { MEMBERS_ON_STACK = 32, NUMBER_BYTES = 40 };
+
+struct member {
+        const char *name;
+        size_t len;
+        const json_t *value;
+};
+
+static int by_name(const void *left, const void *right)
 {
-        return json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+        const struct member *a = left, *b = right;
+        int order = memcmp(a->name, b->name, a->len < b->len ? a->len : b->len);
+
+        return order ? order : a->len < b->len ? -1 : a->len > b->len;
+}
+
+/* Few members as a rule: put in place one by one; many by qsort. */
+static void sort_members(struct member *members, size_t count)
+{
+        if (count > MEMBERS_ON_STACK) {
+                qsort(members, count, sizeof *members, by_name);
+                return;
+        }
+        for (size_t i = 1; i < count; i++) {
+                struct member moved = members[i];
+                size_t at = i;
+
+                for (; at > 0 && by_name(&members[at - 1], &moved) > 0; at--)
+                        members[at] = members[at - 1];
+                members[at] = moved;
+        }
+}
+
+static bool is_skipped(const struct member *member, const char *const *skip, size_t skip_count)
+{
+        for (size_t i = 0; i < skip_count; i++)
+                if (span_is((struct span){member->name, member->len}, skip[i]))
+                        return true;
+        return false;
+}
+
+static bool write_object(struct buffer *out, const json_t *object, const char *const *skip, size_t skip_count)
+{
+        /* jansson's iterators take a mutable object but change nothing. */
+        json_t *walked = (json_t *)(uintptr_t)object;
+        struct member few[MEMBERS_ON_STACK], *members = few;
+        size_t size = json_object_size(object), count = 0;
+        bool ok = true;
+
+        if (size > MEMBERS_ON_STACK && !(members = calloc(size, sizeof *members)))
+                return false;
+        for (void *at = json_object_iter(walked); at; at = json_object_iter_next(walked, at)) {
+                members[count] = (struct member){json_object_iter_key(at), json_object_iter_key_len(at), json_object_iter_value(at)};
+                count += !is_skipped(&members[count], skip, skip_count);
+        }
+        sort_members(members, count);
+        buffer_char(out, '{');
+        for (size_t i = 0; ok && i < count; i++) {
+                if (i)
+                        buffer_char(out, ',');
+                buffer_json_string(out, (struct span){members[i].name, members[i].len});
+                buffer_char(out, ':');
+                ok = fields_write_sorted(out, members[i].value, NULL, 0);
+        }
+        buffer_char(out, '}');
+        if (members != few)
+                free(members);
+        return ok;
+}
+
+static bool write_array(struct buffer *out, const json_t *array)
+{
+        bool ok = true;
+
+        buffer_char(out, '[');
+        for (size_t i = 0; ok && i < json_array_size(array); i++) {
+                if (i)
+                        buffer_char(out, ',');
+                ok = fields_write_sorted(out, json_array_get(array, i), NULL, 0);
+        }
+        buffer_char(out, ']');
+        return ok;
+}
+
+bool fields_write_sorted(struct buffer *out, const json_t *value, const char *const *skip, size_t skip_count)
+{
+        char number[NUMBER_BYTES];
+        size_t len;
+
+        switch (json_typeof(value)) {
+        case JSON_OBJECT:
+                return write_object(out, value, skip, skip_count);
+        case JSON_ARRAY:
+                return write_array(out, value);
+        case JSON_STRING:
+                buffer_json_string(out, (struct span){json_string_value(value), json_string_length(value)});
+                break;
+        case JSON_INTEGER:
+                buffer_int(out, json_integer_value(value));
+                break;
+        case JSON_REAL:
+                len = json_dumpb(value, number, sizeof number, JSON_ENCODE_ANY);
+                buffer_add(out, number, len <= sizeof number ? len : 0);
+                break;
+        case JSON_TRUE:
+                buffer_string(out, "true");
+                break;
+        case JSON_FALSE:
+                buffer_string(out, "false");
+                break;
+        case JSON_NULL:
+        default:
+                buffer_string(out, "null");
+                break;
+        }
+        return buffer_ok(out);
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config/base/buffer.h"
 #include "config/base/error.h"
 #include "config/base/span.h"
 
@@ -36,7 +37,8 @@ struct field_row {
 int fields_read(const json_t *object, const struct field_row *rows, size_t count, const char *path, enum error_code code, void *into,
                 struct error *err);
 
-/* value as compact JSON with sorted keys, in memory from malloc; NULL when memory is out. */
-char *fields_canonical(const json_t *value);
+/* Appends value as compact JSON with keys sorted by their bytes; of the outermost object without the members named in skip (skip_count of
+ * them). False when memory is out or the buffer is full. */
+bool fields_write_sorted(struct buffer *out, const json_t *value, const char *const *skip, size_t skip_count);
 
 #endif

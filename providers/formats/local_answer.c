@@ -199,7 +199,7 @@ static int add_sentence(struct material *material, size_t source, struct span te
         *sentence = (struct sentence){.text = text, .source = source};
         if (local_words_of(material->tools, text, material->scratch, &sentence->words, err) < 0)
                 return -1;
-        sentence->quotable = sentence->words.count >= WORDS_MIN && !strchr("#|`", *text.data);
+        sentence->quotable = sentence->words.count >= WORDS_MIN && !strchr("#|`", *text.data) && text.data[text.len - 1] != '?';
         material->words += sentence->words.count;
         material->sentence_count++;
         return 0;

@@ -1,5 +1,7 @@
 #include "providers/formats/response_scan.h"
 
+#include "config/base/swar.h"
+
 #include <string.h>
 
 static bool fail(struct scan *scan)
@@ -76,15 +78,14 @@ static const char *skip_escape(const char *p)
 
 bool scan_string(struct scan *scan, struct span *ret_raw, bool *ret_escaped)
 {
-        const char *from, *p;
+        const char *from, *p, *end = scan->text.data + scan->text.len;
         bool escaped = false;
 
         if (!scan_take(scan, '"'))
                 return fail(scan);
         from = p = scan->text.data + scan->at;
         for (;;) {
-                while (*p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
-                        p++;
+                p = swar_plain_end(p, end);
                 if (*p == '"')
                         break;
                 escaped = true;

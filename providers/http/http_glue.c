@@ -5,7 +5,8 @@
  *                 event come meanwhile (the server closes), the watcher is stopped; curl notices at the next use. Only sockets that we
  *                 opened, and whose closing we are told of, are treated so
  *   the kick      a request is added to a multi by asking for a time-out of 0 ms; shards so marked act together when the turn's other
- *                 callbacks have run (a fed event of the lowest priority), before the loop sleeps
+ *                 callbacks have run (a fed event of the lowest priority), before the loop sleeps. A provider may answer within the
+ *                 kick, behind the loop's prepare watchers: then the loop is kept from sleeping, so that whoever waits runs at once
  *
  * Names and TLS sessions are shared by all shards. */
 #include "providers/http/http_glue.h"
@@ -46,6 +47,7 @@ struct http_glue {
         struct http_shard *marked;
         ev_timer kick; /* never started, only fed */
         bool kicking;
+        ev_idle awake; /* a transfer ended within the kick: the loop must turn once more before it sleeps */
 };
 
 /* ---- sockets ---- */
@@ -83,9 +85,13 @@ static void reap(struct http_shard *shard)
         const CURLMsg *message;
         int left;
 
-        while ((message = curl_multi_info_read(shard->multi, &left)))
-                if (message->msg == CURLMSG_DONE)
-                        shard->glue->on_end(message->easy_handle, message->data.result);
+        while ((message = curl_multi_info_read(shard->multi, &left))) {
+                if (message->msg != CURLMSG_DONE)
+                        continue;
+                if (shard->glue->kicking)
+                        ev_idle_start(shard->glue->loop, &shard->glue->awake);
+                shard->glue->on_end(message->easy_handle, message->data.result);
+        }
 }
 
 static void on_socket_event(struct ev_loop *loop, ev_io *io, int events)
@@ -213,6 +219,12 @@ static void on_kick(struct ev_loop *loop, ev_timer *timer, int events)
         glue->kicking = false;
 }
 
+static void on_awake(struct ev_loop *loop, ev_idle *idle, int events)
+{
+        (void)events;
+        ev_idle_stop(loop, idle);
+}
+
 static void on_shard_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
         (void)loop;
@@ -260,6 +272,7 @@ struct http_glue *http_glue_new(struct ev_loop *loop, void (*on_end)(CURL *easy,
         ev_timer_init(&glue->kick, on_kick, 0, 0);
         ev_set_priority(&glue->kick, EV_MINPRI);
         glue->kick.data = glue;
+        ev_idle_init(&glue->awake, on_awake);
         for (size_t i = 0; i < SHARDS; i++) {
                 glue->shards[i].glue = glue;
                 ev_timer_init(&glue->shards[i].timer, on_shard_timer, 0, 0);
@@ -278,6 +291,7 @@ void http_glue_free(struct http_glue *glue)
                 ev_timer_stop(glue->loop, &glue->shards[i].timer);
         }
         ev_clear_pending(glue->loop, &glue->kick);
+        ev_idle_stop(glue->loop, &glue->awake);
         for (size_t fd = 0; fd < glue->link_count; fd++)
                 link_drop(glue, (curl_socket_t)fd);
         free(glue->links);

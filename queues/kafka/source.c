@@ -27,7 +27,10 @@ enum {
         DUE_CHECK_MS = 500, /* the wall clock may jump: look at least so often */
         LEAVING_CHECK_MS = 20,
         CLOSE_POLL_MS = 10,
+        IDLE_FETCH_MS = 250, /* an eager fetch ends with the first record; without one it is repeated that often */
 };
+
+#define PATIENT_FETCH_BYTES "262144"
 
 static const struct kafka_default common_defaults[] = {
         {"enable.auto.commit", "false"},
@@ -38,26 +41,22 @@ static const struct kafka_default common_defaults[] = {
         {"check.crcs", "true"},
         {"fetch.error.backoff.ms", "200"},
         {"fetch.queue.backoff.ms", "20"}, /* the default second would leave a drained queue idle */
+        {"session.timeout.ms", "10000"},  /* the default 45 s would leave a killed worker's partitions alone for as long */
+        {"heartbeat.interval.ms", "2000"},
 };
 
 /* Bounds on memory: about queued.max.messages.kbytes + fetch.max.bytes (the latter times what compression saved) a source. A
  * record larger than a fetch still comes, alone. */
-static const struct kafka_default profiles[3][6] = {
-        [SOURCE_BULK] = {{"fetch.min.bytes", "262144"},
-                         {"fetch.wait.max.ms", "50"},
-                         {"fetch.max.bytes", "1048576"},
+static const struct kafka_default profiles[3][4] = {
+        [SOURCE_BULK] = {{"fetch.max.bytes", "1048576"},
                          {"fetch.message.max.bytes", "131072"},
                          {"queued.max.messages.kbytes", "1024"},
                          {"queued.min.messages", "4000"}},
-        [SOURCE_INTERACTIVE] = {{"fetch.min.bytes", "1"},
-                                {"fetch.wait.max.ms", "100"},
-                                {"fetch.max.bytes", "1048576"},
+        [SOURCE_INTERACTIVE] = {{"fetch.max.bytes", "1048576"},
                                 {"fetch.message.max.bytes", "65536"},
                                 {"queued.max.messages.kbytes", "512"},
                                 {"queued.min.messages", "1000"}},
-        [SOURCE_RETRY] = {{"fetch.min.bytes", "1"},
-                          {"fetch.wait.max.ms", "500"},
-                          {"fetch.max.bytes", "1048576"},
+        [SOURCE_RETRY] = {{"fetch.max.bytes", "1048576"},
                           {"fetch.message.max.bytes", "65536"},
                           {"queued.max.messages.kbytes", "512"},
                           {"queued.min.messages", "500"}},
@@ -267,7 +266,9 @@ static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
 
 static int open_consumer(struct source *source, const struct settings *settings, struct error *err)
 {
-        struct kafka_default defaults[COUNT_OF(common_defaults) + COUNT_OF(profiles[0]) + 1];
+        struct kafka_default defaults[COUNT_OF(common_defaults) + COUNT_OF(profiles[0]) + 3];
+        int64_t patience_ms = source->config.fetch_wait_ms;
+        char wait_ms[16];
         size_t count = 0;
         rd_kafka_conf_t *conf;
 
@@ -275,6 +276,9 @@ static int open_consumer(struct source *source, const struct settings *settings,
                 defaults[count++] = common_defaults[i];
         for (size_t i = 0; i < COUNT_OF(profiles[0]); i++)
                 defaults[count++] = profiles[source->config.profile][i];
+        snprintf(wait_ms, sizeof wait_ms, "%d", (int)(patience_ms > 0 ? patience_ms : IDLE_FETCH_MS));
+        defaults[count++] = (struct kafka_default){"fetch.min.bytes", patience_ms > 0 ? PATIENT_FETCH_BYTES : "1"};
+        defaults[count++] = (struct kafka_default){"fetch.wait.max.ms", wait_ms};
         defaults[count++] = (struct kafka_default){"group.id", source->group};
         conf = kafka_conf(settings, source->group, defaults, count, err);
         if (!conf)

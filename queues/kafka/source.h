@@ -29,7 +29,7 @@ struct source_partition {
         int32_t partition;
 };
 
-/* How a source fetches: large and patient, small and eager, or few and long-held. */
+/* How much a source holds ready: much, little, or few and long-held. */
 enum source_profile { SOURCE_BULK, SOURCE_INTERACTIVE, SOURCE_RETRY };
 
 enum { SOURCE_TOPICS_MAX = 64, SOURCE_PARTITIONS_MAX = 4096 };
@@ -39,6 +39,8 @@ struct source_config {
         const char *const *topics; /* [topic_count], 1…SOURCE_TOPICS_MAX; copied */
         size_t topic_count;
         enum source_profile profile;
+        int64_t fetch_wait_ms;      /* how long the broker may wait for a fetch to fill; 0 = it answers with the first record. A tenth of
+                                     * librdkafka's CPU at some thousand records a second, for that much latency */
         int turn_max;               /* records a loop turn, 0 = 128 */
         size_t window;              /* offsets between the watermark and the newest record of a partition, 0 = 65536 */
         int64_t commit_interval_ms; /* 0 = 1000 */

@@ -1,4 +1,5 @@
-"""See bench.sh and README.md. A measurement is a dict {cpu_s_per_100k, records_per_s, rss_mb}; a figure is the median of the rounds."""
+"""See bench.sh and README.md. A measurement is a dict {cpu_s_per_100k, records_per_s, rss_mb}; a figure is the median of the
+rounds."""
 
 import argparse
 import json
@@ -46,7 +47,9 @@ class Bench:
     def start(self):
         self.kafka = servers.Kafka(f"{self.folder}/kafka", servers.free_port())
         self.redis_server = servers.Redis(self.folder, servers.free_port())
-        self.stub = servers.Program("stub", self.folder, [f"{self.options.build}/tests/fakes/provider_stub", "--port", str(servers.free_port())])
+        self.stub = servers.Program(
+            "stub", self.folder, [f"{self.options.build}/tests/fakes/provider_stub", "--port", str(servers.free_port())]
+        )
         self.stub_url = "http://" + servers.until("the stub", 10, lambda: self.stub.text().partition("listening on ")[2].strip())
         self.redis = redis.Redis(port=self.redis_server.port)
         self.go = self.build_go()
@@ -83,7 +86,9 @@ class Bench:
 
     def control(self, delay_ms):
         if delay_ms != self.delay_ms:
-            urllib.request.urlopen(urllib.request.Request(f"{self.stub_url}/control?delay-ms={delay_ms}", method="POST"), timeout=10).close()
+            urllib.request.urlopen(
+                urllib.request.Request(f"{self.stub_url}/control?delay-ms={delay_ms}", method="POST"), timeout=10
+            ).close()
             self.delay_ms = delay_ms
 
     def calls(self):
@@ -107,9 +112,11 @@ class Bench:
 
     def floor(self, encoding):
         n = self.options.records
-        parts = {"post": self.measured("post", f"{self.stub_url}/v1/embeddings", n, IN_FLIGHT, encoding),
-                 "read": self.measured("read", self.kafka.address, f"{encoding}.embed.bulk", n),
-                 "store": self.measured("store", self.redis_server.port, n, 128, RESULT_BYTES[encoding])}
+        parts = {
+            "post": self.measured("post", f"{self.stub_url}/v1/embeddings", n, IN_FLIGHT, encoding),
+            "read": self.measured("read", self.kafka.address, f"{encoding}.embed.bulk", n),
+            "store": self.measured("store", self.redis_server.port, n, 128, RESULT_BYTES[encoding]),
+        }
         return {"cpu_s_per_100k": sum(parts.values()), **parts}
 
     def ours(self, prefix, encoding):
@@ -118,18 +125,56 @@ class Bench:
             "redis": {"url": f"redis://127.0.0.1:{self.redis_server.port}/0"},
             "data_dir": f"{self.folder}/data",
             "worker": {"inflight_max": IN_FLIGHT},
-            "providers": [{"name": "stub", "type": "openai", "base_url": f"{self.stub_url}/v1", "concurrency_max": IN_FLIGHT, "encoding": encoding}],
-            "models": [{"name": "minilm", "kind": "embed", "provider": "stub", "model": "all-MiniLM-L6-v2", "dimensions": 384, "batch_max": 1,
-                        "price": {"input_per_mtok": 0.02, "output_per_mtok": 0}}],
+            "providers": [
+                {
+                    "name": "stub",
+                    "type": "openai",
+                    "base_url": f"{self.stub_url}/v1",
+                    "concurrency_max": IN_FLIGHT,
+                    "encoding": encoding,
+                }
+            ],
+            "models": [
+                {
+                    "name": "minilm",
+                    "kind": "embed",
+                    "provider": "stub",
+                    "model": "all-MiniLM-L6-v2",
+                    "dimensions": 384,
+                    "batch_max": 1,
+                    "price": {"input_per_mtok": 0.02, "output_per_mtok": 0},
+                }
+            ],
         }
         path = f"{self.folder}/config-{prefix}.yaml"
         with open(path, "w") as file:
             json.dump(config, file, indent=1)
-        return [f"{self.options.build}/millrace", "worker", "--kinds", "embed", "--config", path, "--admin", f"127.0.0.1:{servers.free_port()}"]
+        return [
+            f"{self.options.build}/millrace",
+            "worker",
+            "--kinds",
+            "embed",
+            "--config",
+            path,
+            "--admin",
+            f"127.0.0.1:{servers.free_port()}",
+        ]
 
     def peer(self, prefix, encoding):
-        return [self.go, "-provider", f"{self.stub_url}/v1", "-brokers", self.kafka.address, "-redis", f"127.0.0.1:{self.redis_server.port}",
-                "-prefix", prefix, "-c", str(IN_FLIGHT), *(["-b64"] if encoding == "base64" else [])]
+        return [
+            self.go,
+            "-provider",
+            f"{self.stub_url}/v1",
+            "-brokers",
+            self.kafka.address,
+            "-redis",
+            f"127.0.0.1:{self.redis_server.port}",
+            "-prefix",
+            prefix,
+            "-c",
+            str(IN_FLIGHT),
+            *(["-b64"] if encoding == "base64" else []),
+        ]
 
     def launch(self, command):
         self.cost_path = f"{self.folder}/cost.json"
@@ -163,17 +208,21 @@ class Bench:
         seconds = max(time.monotonic() - first[0], 1e-3)
         cost = self.end(program)
         self.verify(encoding)
-        return {"cpu_s_per_100k": (cost["user_s"] + cost["system_s"]) * 1e5 / wanted, "records_per_s": (wanted - first[1]) / seconds,
-                "rss_mb": cost["rss_mb"], "calls": self.calls() - calls}
+        return {
+            "cpu_s_per_100k": (cost["user_s"] + cost["system_s"]) * 1e5 / wanted,
+            "records_per_s": (wanted - first[1]) / seconds,
+            "rss_mb": cost["rss_mb"],
+            "calls": self.calls() - calls,
+        }
 
     def verify(self, encoding):
         """Fast and wrong is not fast: every result is there, and a sample holds the right vectors in the right encoding."""
         n = self.options.records
         keys = [f"mr:{{bench:b{i:07d}}}:result" for i in range(n)]
-        there = sum(self.redis.exists(*keys[i:i + 1000]) for i in range(0, n, 1000))
+        there = sum(self.redis.exists(*keys[i : i + 1000]) for i in range(0, n, 1000))
         if there != n:
             raise RuntimeError(f"{there} results of {n} are stored")
-        for key in keys[::max(1, n // SAMPLE)]:
+        for key in keys[:: max(1, n // SAMPLE)]:
             result = json.loads(self.redis.get(key))
             vector = shapes.vectors_of(result["result"])[0]
             if isinstance(result["result"]["embeddings"][0], str) != (encoding == "base64"):
@@ -187,7 +236,7 @@ class Bench:
         """The text that produce.c gives a request."""
         head = f"b{number:07d} "
         text = bytearray((chr(ord("a") + number % 26) * 500).encode())
-        text[:len(head)] = head.encode()
+        text[: len(head)] = head.encode()
         text[len(head)] = ord("x")
         for i in range(len(head) + 8, 500, 9):
             text[i] = ord(" ")
@@ -205,8 +254,13 @@ class Bench:
         said = json.loads(self.tool("produce", "steady", *common, STEADY_RATE * self.options.steady, *tail, prefix))
         cost = self.end(program)
         n = STEADY_RATE * self.options.steady + WARM_UP
-        return {"p50_ms": said["p50_ms"], "p99_ms": said["p99_ms"], "max_ms": said["max_ms"],
-                "cpu_s_per_100k": (cost["user_s"] + cost["system_s"]) * 1e5 / n, "rss_mb": cost["rss_mb"]}
+        return {
+            "p50_ms": said["p50_ms"],
+            "p99_ms": said["p99_ms"],
+            "max_ms": said["max_ms"],
+            "cpu_s_per_100k": (cost["user_s"] + cost["system_s"]) * 1e5 / n,
+            "rss_mb": cost["rss_mb"],
+        }
 
 
 def median(rows):
@@ -227,8 +281,14 @@ def run_cases(bench, options):
             found[name]["ours"].append(bench.drain(bench.ours(encoding, encoding), encoding))
             if bench.go:
                 found[name]["go"].append(bench.drain(bench.peer(encoding, encoding), encoding))
-            log(f"bench: round {number + 1}, {name}: " + ", ".join(f"{who} {rows[-1]['cpu_s_per_100k']:.2f}" for who, rows in found[name].items() if rows))
-    return {name: {who: {"median": median(rows), "rounds": rows} for who, rows in sides.items() if rows} for name, sides in found.items()}
+            log(
+                f"bench: round {number + 1}, {name}: "
+                + ", ".join(f"{who} {rows[-1]['cpu_s_per_100k']:.2f}" for who, rows in found[name].items() if rows)
+            )
+    return {
+        name: {who: {"median": median(rows), "rounds": rows} for who, rows in sides.items() if rows}
+        for name, sides in found.items()
+    }
 
 
 def run_steady(bench, options):
@@ -238,28 +298,46 @@ def run_steady(bench, options):
             found[lane].append(bench.steady(bench.ours("steady", "base64"), lane))
         if bench.go:
             found["go"].append(bench.steady(bench.peer("steady", "base64"), "bulk"))
-        log(f"bench: steady, round {number + 1}: " + ", ".join(f"{who} p50 {rows[-1]['p50_ms']:.1f} p99 {rows[-1]['p99_ms']:.1f}" for who, rows in found.items() if rows))
+        log(
+            f"bench: steady, round {number + 1}: "
+            + ", ".join(f"{who} p50 {rows[-1]['p50_ms']:.1f} p99 {rows[-1]['p99_ms']:.1f}" for who, rows in found.items() if rows)
+        )
     return {who: {"median": median(rows), "rounds": rows} for who, rows in found.items() if rows}
 
 
 def show(cases, steady):
-    if cases:
-        print(f"{'case':<11} {'floor':>6} {'ours':>6} {'go':>6}  CPU-s/100k   {'ours/floor':<22} {'ours/go':<22} {'records/s':>9} {'go':>6} {'RSS MB':<22} {'go':>5}")
+    rows = [("case", "floor", "ours", "go", "ours/floor", "ours/go", "records/s", "go", "RSS MB", "go")]
     for name, sides in cases.items():
         encoding, delay_ms = name.split("-")
         targets = TARGETS[encoding] if delay_ms == "0" else {"floor": None, "go": None}
         floor, ours, go = (sides[who]["median"] if who in sides else None for who in ("floor", "ours", "go"))
         cpu = ours["cpu_s_per_100k"]
-        print(f"{name:<11} {floor['cpu_s_per_100k']:6.2f} {cpu:6.2f} {go['cpu_s_per_100k'] if go else 0:6.2f} {'':<12} "
-              f"{verdict(cpu / floor['cpu_s_per_100k'], targets['floor']):<22} {verdict(cpu / go['cpu_s_per_100k'], targets['go']) if go else '-':<22} "
-              f"{ours['records_per_s']:9.0f} {go['records_per_s'] if go else 0:6.0f} {verdict(ours['rss_mb'], RSS_MAX_MB):<22} {go['rss_mb'] if go else 0:5.0f}")
+        rows.append(
+            (
+                name,
+                f"{floor['cpu_s_per_100k']:.2f}",
+                f"{cpu:.2f}",
+                f"{go['cpu_s_per_100k']:.2f}" if go else "-",
+                verdict(cpu / floor["cpu_s_per_100k"], targets["floor"]),
+                verdict(cpu / go["cpu_s_per_100k"], targets["go"]) if go else "-",
+                f"{ours['records_per_s']:.0f}",
+                f"{go['records_per_s']:.0f}" if go else "-",
+                verdict(ours["rss_mb"], RSS_MAX_MB),
+                f"{go['rss_mb']:.0f}" if go else "-",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    if cases:
+        print("CPU-seconds for 100,000 records (floor, ours, go), their ratios, rates and peak memory; medians of the rounds")
+    for row in rows if cases else []:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     for name, sides in cases.items():
         parts = sides["floor"]["median"]
-        print(f"{name}: floor = post {parts['post']:.2f} + read {parts['read']:.2f} + store {parts['store']:.2f}; provider calls {sides['ours']['median']['calls']:.0f}")
+        print(f"{name}: floor = " + " + ".join(f"{part} {parts[part]:.2f}" for part in ("post", "read", "store")))
+        print(f"{name}: provider calls {sides['ours']['median']['calls']:.0f}")
     for who, figures in steady.items():
-        m = figures["median"]
-        print(f"steady {STEADY_RATE}/s, {STEADY_DELAY_MS} ms provider, {who}: p50 {m['p50_ms']:.1f} ms, p99 {m['p99_ms']:.1f} ms, max {m['max_ms']:.1f} ms, "
-              f"{m['cpu_s_per_100k']:.1f} CPU-s/100k, {m['rss_mb']:.0f} MB")
+        said = ", ".join(f"{name} {value:.1f}" for name, value in figures["median"].items())
+        print(f"steady {STEADY_RATE}/s, {STEADY_DELAY_MS} ms provider, {who}: {said}")
 
 
 def main():

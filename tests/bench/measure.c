@@ -1,9 +1,11 @@
-/* measure: runs a command and says what it cost: user and system CPU of its whole life, start and end included, its peak memory, its time.
+/* measure: runs a command and says what it cost: user and system CPU of its whole life, start and end included, its peak memory,
+ * its time.
  *
  *      measure FILE COMMAND ARG…      writes {"user_s":…,"system_s":…,"rss_mb":…,"seconds":…,"exit":…} to FILE
  *
- * SIGTERM and SIGINT are handed on to the command. A program of its own because the kernel counts the memory that a process had before
- * exec towards its peak: started by this small one, the peak is the command's own. Exit: the command's, or 128 + its signal. */
+ * SIGTERM and SIGINT are handed on to the command. A program of its own because the kernel counts the memory that a process had
+ * before exec towards its peak: started by this small one, the peak is the command's own. Exit: the command's, or 128 + its signal.
+ * */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,7 +65,7 @@ int main(int argc, char **argv)
                 perror(argv[1]);
                 return 1;
         }
-        fprintf(to, "{\"user_s\":%.4f,\"system_s\":%.4f,\"rss_mb\":%.1f,\"seconds\":%.3f,\"exit\":%d}\n", seconds_of(used.ru_utime), seconds_of(used.ru_stime),
-                (double)used.ru_maxrss / 1024.0, now_s() - from_s, code);
+        fprintf(to, "{\"user_s\":%.4f,\"system_s\":%.4f,\"rss_mb\":%.1f,\"seconds\":%.3f,\"exit\":%d}\n", seconds_of(used.ru_utime),
+                seconds_of(used.ru_stime), (double)used.ru_maxrss / 1024.0, now_s() - from_s, code);
         return fclose(to) ? 1 : code;
 }

@@ -1,14 +1,16 @@
-/* produce: fills a topic for the benchmarks, forgets a group's offsets so that the same records can be read again, and times a steady load.
+/* produce: fills a topic for the benchmarks, forgets a group's offsets so that the same records can be read again, and times a
+ * steady load.
  *
- *      produce fill BROKERS TOPIC N float|base64            N embed requests of a 500-byte text each, ids b0000000 upwards, tenant bench
+ *      produce fill BROKERS TOPIC N float|base64            N embed requests of a 500-byte text each, ids b0000000 upwards
  *      produce topic BROKERS TOPIC PARTITIONS               makes a topic (no error where it exists)
  *      produce forget BROKERS GROUP…                        deletes groups; retries for ten seconds while members leave
  *      produce steady BROKERS TOPIC N float|base64 RATE REDIS_PORT PREFIX
  *                                                           N requests at RATE a second, ids PREFIX0000000 upwards; subscribes to
- *                                                           mr:done:bench and prints {"n":…,"p50_ms":…,"p99_ms":…,"max_ms":…}: from the
- *                                                           record's timestamp to the announcement of its result
+ *                                                           mr:done:bench and prints {"n":…,"p50_ms":…,"p99_ms":…,"max_ms":…}:
+ *                                                           from the record's timestamp to the announcement of its result
  *
- * The texts differ in their first bytes, so that neither cache nor deduplication can help. One thread; exit 0 done, 1 failed, 2 usage. */
+ * The texts differ in their first bytes, so that neither cache nor deduplication can help. The tenant is bench. One thread.
+ * Exit 0 done, 1 failed, 2 wrong usage. */
 #include <hiredis/hiredis.h>
 #include <librdkafka/rdkafka.h>
 #include <poll.h>
@@ -45,8 +47,11 @@ static void on_delivery(rd_kafka_t *producer, const rd_kafka_message_t *message,
 
 static rd_kafka_t *producer_new(const char *brokers, const char *linger_ms)
 {
-        const char *const options[][2] = {{"bootstrap.servers", brokers}, {"linger.ms", linger_ms}, {"partitioner", "murmur2_random"},
-                                          {"queue.buffering.max.messages", "100000"}, {"acks", "1"}};
+        const char *const options[][2] = {{"bootstrap.servers", brokers},
+                                          {"linger.ms", linger_ms},
+                                          {"partitioner", "murmur2_random"},
+                                          {"queue.buffering.max.messages", "100000"},
+                                          {"acks", "1"}};
         rd_kafka_conf_t *conf = rd_kafka_conf_new();
         rd_kafka_t *producer;
         char reason[512];
@@ -75,10 +80,13 @@ static int publish(rd_kafka_t *producer, const char *topic, const char *prefix, 
         for (int i = len + 8; i < TEXT_BYTES; i += 9)
                 text[i] = ' ';
         text[TEXT_BYTES] = '\0';
-        len = snprintf(value, sizeof value, "{\"id\":\"%s\",\"tenant\":\"bench\",\"model\":\"minilm\",\"encoding\":\"%s\",\"input\":\"%s\"}", id, encoding, text);
+        len = snprintf(value, sizeof value,
+                       "{\"id\":\"%s\",\"tenant\":\"bench\",\"model\":\"minilm\",\"encoding\":\"%s\",\"input\":\"%s\"}", id,
+                       encoding, text);
         for (;;) {
                 rd_kafka_resp_err_t err = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(id, (size_t)id_len),
-                                                            RD_KAFKA_V_VALUE(value, (size_t)len), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+                                                            RD_KAFKA_V_VALUE(value, (size_t)len),
+                                                            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
 
                 if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
                         return 0;
@@ -155,7 +163,8 @@ static int forget_once(rd_kafka_t *client, rd_kafka_queue_t *queue, const char *
                 rd_kafka_event_destroy(event);
         if (!err || err == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND)
                 return 0;
-        if (err == RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP || err == RD_KAFKA_RESP_ERR_NOT_COORDINATOR || err == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE)
+        if (err == RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP || err == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
+            err == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE)
                 return 1;
         complain(rd_kafka_err2str(err));
         return -1;
@@ -217,8 +226,8 @@ static int report(double *ms, long n, long came)
         qsort(ms, (size_t)n, sizeof *ms, by_size); /* those that never came are −1: in front */
         if (came < 1)
                 return complain("no result came");
-        printf("{\"n\":%ld,\"lost\":%ld,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f}\n", came, lost, ms[lost + came / 2], ms[lost + came * 99 / 100],
-               ms[n - 1]);
+        printf("{\"n\":%ld,\"lost\":%ld,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f}\n", came, lost, ms[lost + came / 2],
+               ms[lost + came * 99 / 100], ms[n - 1]);
         return lost != 0;
 }
 
@@ -273,7 +282,8 @@ int main(int argc, char **argv)
                 if (!strcmp(what, "steady") && argc == 9 && strtod(argv[6], NULL) > 0)
                         return steady(argv[2], argv[3], n, argv[5], strtod(argv[6], NULL), (int)strtol(argv[7], NULL, 10), argv[8]);
         }
-        fprintf(stderr, "usage: produce fill BROKERS TOPIC N float|base64 | topic BROKERS TOPIC PARTITIONS | forget BROKERS GROUP…\n"
-                        "       produce steady BROKERS TOPIC N float|base64 RATE REDIS_PORT PREFIX\n");
+        fprintf(stderr,
+                "usage: produce fill BROKERS TOPIC N float|base64 | topic BROKERS TOPIC PARTITIONS | forget BROKERS GROUP…\n"
+                "       produce steady BROKERS TOPIC N float|base64 RATE REDIS_PORT PREFIX\n");
         return 2;
 }

@@ -7,20 +7,22 @@
  *
  * An answer follows from its request alone, so that a test can tell whether the right vector came back to the right request:
  *   hash(text)   = FNV-1a, 64 bit, of the text's UTF-8 bytes
- *   random(s, i) = splitmix64: z = s + (i + 1)·0x9e3779b97f4a7c15; z = (z ^ z>>30)·0xbf58476d1ce4e5b9; z = (z ^ z>>27)·0x94d049bb133111eb; z ^ z>>31
+ *   random(s, i) = splitmix64: z = s + (i + 1)·0x9e3779b97f4a7c15; z = (z ^ z>>30)·0xbf58476d1ce4e5b9;
+ *                  z = (z ^ z>>27)·0x94d049bb133111eb; z ^ z>>31
  *   vector[i]    = x[i] / |x| as float32, with x[i] = (random(hash, i) >> 40) / 2^23 − 1
  *   tokens       = max(1, bytes / 4) of each text; of the answer's text too for a chat
  *
  * Faults on demand: a text that holds one of these markers rules the whole request's answer.
- *   @@400@@ @@401@@ … @@529@@   that status             @@hang@@       never an answer          @@reset@@      the connection is reset
- *   @@context@@   400 context_length_exceeded           @@filter@@     400 content_filter       @@quota@@      429 insufficient_quota
- *   @@garbage@@   200 that is no JSON                   @@truncated@@  200, cut in the middle   @@empty@@      200, an object without data
- *   @@error200@@  200 with an error object inside       @@short@@      vectors one too short    @@missing@@    one vector too few
- *   @@nan@@       NaN as first number                   @@huge@@       1e999 as first number
+ *   @@400@@ @@401@@ … @@529@@   that status         @@hang@@       never an answer        @@reset@@    the connection is reset
+ *   @@context@@   400 context_length_exceeded       @@filter@@     400 content_filter     @@quota@@    429 insufficient_quota
+ *   @@garbage@@   200 that is no JSON               @@truncated@@  200, cut in the middle @@empty@@    200 without data
+ *   @@error200@@  200 with an error object inside   @@short@@      vectors one too short  @@missing@@  one vector too few
+ *   @@nan@@       NaN as first number               @@huge@@       1e999 as first number
  * Faults by chance: --p429 and the like, one draw a request in order of arrival, from --seed. A marker goes before chance.
  *
  * The journal has a line for each model request, in order of arrival, written at the end of each turn of the loop:
- *   MICROSECONDS PATH STATUS FAULT COUNT HASH,HASH…    (CLOCK_MONOTONIC; STATUS 0: no answer; FAULT - : none; HASH in hex, - : no text) */
+ *   MICROSECONDS PATH STATUS FAULT COUNT HASH,HASH…
+ * by CLOCK_MONOTONIC; STATUS 0: no answer; FAULT - : none; HASH in hex, - : no text. */
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -61,7 +63,8 @@ static double draw(void)
 
 static const char *fault_by_chance(void)
 {
-        static const char *const server_errors[] = {"500", "502", "503"}, *const spoilt[] = {"garbage", "garbage", "truncated", "empty", "missing"};
+        static const char *const server_errors[] = {"500", "502", "503"}, *const spoilt[] = {"garbage", "garbage", "truncated",
+                                                                                             "empty", "missing"};
         double x;
 
         if (options.p429 + options.p5xx + options.phang + options.preset + options.pgarbage <= 0)
@@ -82,8 +85,8 @@ static void write_journal(const struct http_request *asked, int status, const ch
 {
         if (!journal)
                 return;
-        fprintf(journal, "%lld %.*s %d %s %zu ", (long long)http_now_us(), (int)(asked->path_len < 200 ? asked->path_len : 200), asked->path, status,
-                fault ? fault : "-", request->text_count);
+        fprintf(journal, "%lld %.*s %d %s %zu ", (long long)http_now_us(), (int)(asked->path_len < 200 ? asked->path_len : 200),
+                asked->path, status, fault ? fault : "-", request->text_count);
         for (size_t i = 0; i < request->text_count; i++)
                 fprintf(journal, "%s%016llx", i ? "," : "", (unsigned long long)request->texts[i].hash);
         fputs(request->text_count ? "\n" : "-\n", journal);
@@ -117,8 +120,8 @@ static bool authorised(const struct http_request *asked)
 {
         size_t len = strlen(options.api_key);
 
-        return !len || (asked->authorization && asked->authorization_len == len + 7 && !strncmp(asked->authorization, "Bearer ", 7) &&
-                        !memcmp(asked->authorization + 7, options.api_key, len));
+        return !len || (asked->authorization && asked->authorization_len == len + 7 &&
+                        !strncmp(asked->authorization, "Bearer ", 7) && !memcmp(asked->authorization + 7, options.api_key, len));
 }
 
 /* Order: the key, the request's shape, a marker, chance, the true answer. */
@@ -152,7 +155,8 @@ static void serve_model(enum stub_route route, const struct http_request *asked,
                 return;
         }
         if (answer->status == 200) {
-                counts.tokens += stub_answer_write(&answer->body, route, &request, dimensions, request.base64 && !options.float_only, fault);
+                counts.tokens += stub_answer_write(&answer->body, route, &request, dimensions,
+                                                   request.base64 && !options.float_only, fault);
                 *(fault ? &counts.garbage : &counts.ok) += 1;
         } else {
                 *(answer->status == 429 ? &counts.s429 : answer->status >= 500 ? &counts.s5xx : &counts.s4xx) += 1;
@@ -161,7 +165,8 @@ static void serve_model(enum stub_route route, const struct http_request *asked,
                         set_retry_after(answer);
         }
         if (options.delay_max_ms > 0)
-                answer->delay_us = (int64_t)((options.delay_min_ms + draw() * (options.delay_max_ms - options.delay_min_ms)) * 1000);
+                answer->delay_us = (int64_t)((options.delay_min_ms + draw() * (options.delay_max_ms - options.delay_min_ms)) *
+                                             1000);
 }
 
 static void write_stats(struct stub_bytes *to)
@@ -169,22 +174,36 @@ static void write_stats(struct stub_bytes *to)
         const struct {
                 const char *name;
                 uint64_t value;
-        } rows[] = {
-                {"requests", counts.embeddings + counts.chat}, {"embeddings", counts.embeddings}, {"chat", counts.chat}, {"other", counts.other},
-                {"ok", counts.ok}, {"s4xx", counts.s4xx}, {"s429", counts.s429}, {"s5xx", counts.s5xx}, {"hang", counts.hang},
-                {"garbage", counts.garbage}, {"reset", counts.reset}, {"inputs", counts.inputs}, {"tokens", counts.tokens},
-                {"bytes_in", http_counts.bytes_in}, {"bytes_out", http_counts.bytes_out}, {"abandoned", http_counts.abandoned},
-                {"refused", http_counts.refused}, {"connections", http_counts.connections}, {"connections_peak", http_counts.connections_peak}};
+        } rows[] = {{"requests", counts.embeddings + counts.chat},
+                    {"embeddings", counts.embeddings},
+                    {"chat", counts.chat},
+                    {"other", counts.other},
+                    {"ok", counts.ok},
+                    {"s4xx", counts.s4xx},
+                    {"s429", counts.s429},
+                    {"s5xx", counts.s5xx},
+                    {"hang", counts.hang},
+                    {"garbage", counts.garbage},
+                    {"reset", counts.reset},
+                    {"inputs", counts.inputs},
+                    {"tokens", counts.tokens},
+                    {"bytes_in", http_counts.bytes_in},
+                    {"bytes_out", http_counts.bytes_out},
+                    {"abandoned", http_counts.abandoned},
+                    {"refused", http_counts.refused},
+                    {"connections", http_counts.connections},
+                    {"connections_peak", http_counts.connections_peak}};
         struct rusage used;
         double cpu_s;
 
         getrusage(RUSAGE_SELF, &used);
-        cpu_s = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+        cpu_s = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
         bytes_text(to, "{");
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
                 bytes_format(to, "\"%s\":%llu,", rows[i].name, (unsigned long long)rows[i].value);
-        bytes_format(to, "\"cpu_s\":%.3f,\"cpu_s_per_100k\":%.3f,\"rss_mb\":%.1f}", cpu_s, rows[0].value ? cpu_s * 1e5 / (double)rows[0].value : 0.0,
-                     (double)used.ru_maxrss / 1024.0);
+        bytes_format(to, "\"cpu_s\":%.3f,\"cpu_s_per_100k\":%.3f,\"rss_mb\":%.1f}", cpu_s,
+                     rows[0].value ? cpu_s * 1e5 / (double)rows[0].value : 0.0, (double)used.ru_maxrss / 1024.0);
 }
 
 static bool parse_number(const char *text, double low, double high, double *ret)
@@ -222,17 +241,23 @@ static bool set_option(const char *name, const char *value)
                 const char *name;
                 double *chance;
                 long *whole, low, high;
-        } table[] = {{"p429", &options.p429, NULL, 0, 1}, {"p5xx", &options.p5xx, NULL, 0, 1}, {"phang", &options.phang, NULL, 0, 1},
-                     {"pgarbage", &options.pgarbage, NULL, 0, 1}, {"preset", &options.preset, NULL, 0, 1},
-                     {"retry-after", NULL, &options.retry_after_s, -1, 86400}, {"dimensions", NULL, &options.dimensions, 1, STUB_DIMENSIONS_MAX},
-                     {"float-only", NULL, &options.float_only, 0, 1}, {"connections", NULL, &options.connections, 1, 16000}};
+        } table[] = {{"p429", &options.p429, NULL, 0, 1},
+                     {"p5xx", &options.p5xx, NULL, 0, 1},
+                     {"phang", &options.phang, NULL, 0, 1},
+                     {"pgarbage", &options.pgarbage, NULL, 0, 1},
+                     {"preset", &options.preset, NULL, 0, 1},
+                     {"retry-after", NULL, &options.retry_after_s, -1, 86400},
+                     {"dimensions", NULL, &options.dimensions, 1, STUB_DIMENSIONS_MAX},
+                     {"float-only", NULL, &options.float_only, 0, 1},
+                     {"connections", NULL, &options.connections, 1, 16000}};
         static const char *const forms[] = {"s", "date", "ms"};
         double number;
 
         for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
                 if (strcmp(table[i].name, name))
                         continue;
-                if (!parse_number(value, (double)table[i].low, (double)table[i].high, &number) || (table[i].whole && number != floor(number)))
+                if (!parse_number(value, (double)table[i].low, (double)table[i].high, &number) ||
+                    (table[i].whole && number != floor(number)))
                         return false;
                 if (table[i].whole)
                         *table[i].whole = (long)number;
@@ -298,7 +323,8 @@ static void serve(const struct http_request *asked, struct http_answer *answer)
                         bool good = control(asked);
 
                         answer->status = good ? 200 : 400;
-                        bytes_text(&answer->body, good ? "{\"ok\":true}" : "{\"error\":{\"message\":\"unknown option or value out of range\"}}");
+                        bytes_text(&answer->body,
+                                   good ? "{\"ok\":true}" : "{\"error\":{\"message\":\"unknown option or value out of range\"}}");
                         return;
                 }
                 model = routes[i].what == CHAT ? STUB_CHAT : STUB_EMBEDDINGS;
@@ -314,7 +340,8 @@ static void serve(const struct http_request *asked, struct http_answer *answer)
 static void usage(FILE *to)
 {
         fputs("usage: provider_stub [--OPTION VALUE]…\n"
-              "A deterministic OpenAI-compatible provider on 127.0.0.1 that fails on demand. The head of provider_stub.c has the formulas and markers.\n\n"
+              "A deterministic OpenAI-compatible provider on 127.0.0.1 that fails on demand. The head of provider_stub.c has the "
+              "formulas and markers.\n\n"
               "  --port N             default 0: a free one. Standard output says which: \"listening on 127.0.0.1:N\"\n"
               "  --delay-ms A[-B]     hold each answer back for A, or for A to B, milliseconds\n"
               "  --p429 P  --p5xx P  --phang P  --preset P  --pgarbage P    chances, 0 to 1, of these faults\n"
@@ -391,5 +418,6 @@ int main(int argc, char **argv)
         http_serve(serve, flush_journal, &stop);
         write_stats(&stats);
         fprintf(stderr, "%.*s\n", (int)stats.len, stats.at);
+        free(stats.at);
         return 0;
 }

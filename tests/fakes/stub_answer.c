@@ -48,7 +48,8 @@ void stub_answer_error(struct stub_bytes *body, int status, const char *fault)
         for (size_t i = 0; fault && i < sizeof faults / sizeof *faults; i++)
                 if (!strcmp(faults[i].name, fault))
                         code = faults[i].code;
-        bytes_format(body, "{\"error\":{\"message\":\"provider_stub says %d\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}", status, type, code);
+        bytes_format(body, "{\"error\":{\"message\":\"provider_stub says %d\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}",
+                     status, type, code);
 }
 
 static uint64_t tokens_of(size_t bytes)
@@ -71,8 +72,8 @@ static void make_vector(uint64_t hash, int dimensions, float *vector)
                 vector[i] = (float)(raw[i] * square);
 }
 
-/* |value| ≤ 1 as a decimal fraction of nine significant digits, so that a float32 survives; at most NUMBER_BYTES. Numbers below 1e-8 get
- * fewer digits. printf would cost more than all the rest of the stub. */
+/* |value| ≤ 1 as a decimal fraction of nine significant digits, so that a float32 survives; at most NUMBER_BYTES. Numbers below
+ * 1e-8 get fewer digits. printf would cost more than all the rest of the stub. */
 static char *put_number(char *to, float value)
 {
         static const double powers[] = {1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17};
@@ -152,7 +153,8 @@ static bool is_fault(const char *fault, const char *name)
         return fault && !strcmp(fault, name);
 }
 
-static uint64_t write_embeddings(struct stub_bytes *body, const struct stub_request *request, int dimensions, bool base64, const char *fault)
+static uint64_t write_embeddings(struct stub_bytes *body, const struct stub_request *request, int dimensions, bool base64,
+                                 const char *fault)
 {
         static float vector[STUB_DIMENSIONS_MAX];
         const char *first = is_fault(fault, "nan") ? "NaN" : is_fault(fault, "huge") ? "1e999" : NULL;
@@ -171,7 +173,8 @@ static uint64_t write_embeddings(struct stub_bytes *body, const struct stub_requ
                 tokens += tokens_of(request->texts[i].len);
         bytes_text(body, "],\"model\":");
         bytes_quoted(body, request->model.at, request->model.len);
-        bytes_format(body, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}", (unsigned long long)tokens, (unsigned long long)tokens);
+        bytes_format(body, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}", (unsigned long long)tokens,
+                     (unsigned long long)tokens);
         return tokens;
 }
 
@@ -182,7 +185,8 @@ static uint64_t write_chat(struct stub_bytes *body, const struct stub_request *r
 
         for (size_t i = 0; i < request->text_count; i++)
                 tokens_in += tokens_of(request->texts[i].len);
-        bytes_format(body, "{\"id\":\"chatcmpl-%016llx\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":", (unsigned long long)last->hash);
+        bytes_format(body, "{\"id\":\"chatcmpl-%016llx\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":",
+                     (unsigned long long)last->hash);
         bytes_quoted(body, request->model.at, request->model.len);
         bytes_text(body, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"echo: ");
         {
@@ -192,13 +196,15 @@ static uint64_t write_chat(struct stub_bytes *body, const struct stub_request *r
                 memmove(body->at + quote, body->at + quote + 1, body->len - quote - 1); /* its opening quote stands before "echo" */
                 body->len--;
         }
-        bytes_format(body, "},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu}}",
+        bytes_format(body,
+                     "},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":"
+                     "%llu}}",
                      (unsigned long long)tokens_in, (unsigned long long)tokens_out, (unsigned long long)(tokens_in + tokens_out));
         return tokens_in;
 }
 
-uint64_t stub_answer_write(struct stub_bytes *body, enum stub_route route, const struct stub_request *request, int dimensions, bool base64,
-                           const char *fault)
+uint64_t stub_answer_write(struct stub_bytes *body, enum stub_route route, const struct stub_request *request, int dimensions,
+                           bool base64, const char *fault)
 {
         size_t from = body->len;
         uint64_t tokens;

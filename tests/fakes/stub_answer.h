@@ -1,4 +1,5 @@
-/* What the stub says, as a pure function of a request and a fault: see provider_stub.c's head for the formulas and the fault names. */
+/* What the stub says, as a pure function of a request and a fault: see provider_stub.c's head for the formulas and the fault names.
+ * */
 #ifndef TESTS_FAKES_STUB_ANSWER_H
 #define TESTS_FAKES_STUB_ANSWER_H
 
@@ -22,7 +23,7 @@ int stub_fault_status(const char *fault);
 void stub_answer_error(struct stub_bytes *body, int status, const char *fault);
 
 /* The body of a 200, spoilt as fault says (NULL: not at all). dimensions: 1…STUB_DIMENSIONS_MAX. Returns the tokens charged. */
-uint64_t stub_answer_write(struct stub_bytes *body, enum stub_route route, const struct stub_request *request, int dimensions, bool base64,
-                           const char *fault);
+uint64_t stub_answer_write(struct stub_bytes *body, enum stub_route route, const struct stub_request *request, int dimensions,
+                           bool base64, const char *fault);
 
 #endif

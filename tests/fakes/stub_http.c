@@ -1,12 +1,12 @@
 /* See stub_http.h.
  *
- * A connection reads until a whole request is there, answers it, and only then takes the next one: pipelined requests wait in its input.
- * Held-back answers lie in a binary heap by due time.
+ * A connection reads until a whole request is there, answers it, and only then takes the next one: pipelined requests wait in its
+ * input. Held-back answers lie in a binary heap by due time.
  *
  *      READING ──whole request──► HELD ──due──► WRITING ──all out──► READING
  *
- * Failure modes: what is no HTTP closes its connection; a head past HEAD_MAX or a body past BODY_MAX too (413 first); connections past
- * http_connections_max are closed at once. Chunked request bodies are refused by 411: no client here sends them. */
+ * Failure modes: what is no HTTP closes its connection; a head past HEAD_MAX or a body past BODY_MAX too (413 first); connections
+ * past http_connections_max are closed at once. Chunked request bodies are refused by 411: no client here sends them. */
 #include "tests/fakes/stub_http.h"
 
 #include <arpa/inet.h>
@@ -21,7 +21,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 16384, HEAD_MAX = 32 * 1024, BODY_MAX = 64 * 1024 * 1024, EVENTS_A_TURN = 512, READ_BYTES = 16 * 1024, IDLE_TURN_MS = 200 };
+enum {
+        SLOTS = 16384,
+        HEAD_MAX = 32 * 1024,
+        BODY_MAX = 64 * 1024 * 1024,
+        EVENTS_A_TURN = 512,
+        READ_BYTES = 16 * 1024,
+        IDLE_TURN_MS = 200
+};
 
 struct link {
         enum { CLOSED, READING, HELD, WRITING, HUNG } state;
@@ -169,23 +176,33 @@ static const char *find_header(const char *head, const char *end, const char *na
 static const char *reason(int status)
 {
         switch (status) {
-        case 200: return "OK";
-        case 400: return "Bad Request";
-        case 401: return "Unauthorized";
-        case 404: return "Not Found";
-        case 413: return "Payload Too Large";
-        case 429: return "Too Many Requests";
-        case 500: return "Internal Server Error";
-        case 503: return "Service Unavailable";
-        default: return "Other";
+        case 200:
+                return "OK";
+        case 400:
+                return "Bad Request";
+        case 401:
+                return "Unauthorized";
+        case 404:
+                return "Not Found";
+        case 413:
+                return "Payload Too Large";
+        case 429:
+                return "Too Many Requests";
+        case 500:
+                return "Internal Server Error";
+        case 503:
+                return "Service Unavailable";
+        default:
+                return "Other";
         }
 }
 
 static void link_answer(struct link *link, const struct http_answer *answer)
 {
         link->sent = 0;
-        bytes_format(&link->out, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n%s%sContent-Length: %zu\r\n\r\n", answer->status,
-                     reason(answer->status), answer->headers, link->last ? "Connection: close\r\n" : "", answer->body.len);
+        bytes_format(&link->out, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n%s%sContent-Length: %zu\r\n\r\n",
+                     answer->status, reason(answer->status), answer->headers, link->last ? "Connection: close\r\n" : "",
+                     answer->body.len);
         bytes_add(&link->out, answer->body.at, answer->body.len);
         if (answer->delay_us > 0) {
                 link->due_us = http_now_us() + answer->delay_us;
@@ -333,7 +350,8 @@ static void accept_all(void)
 
 int http_listen(int port)
 {
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct sockaddr_in address = {
+                .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
         socklen_t len = sizeof address;
         int on = 1;
@@ -341,8 +359,8 @@ int http_listen(int port)
         listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         if (listen_fd < 0 || epoll_fd < 0 || setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
-            bind(listen_fd, (struct sockaddr *)&address, len) || listen(listen_fd, 4096) || getsockname(listen_fd, (struct sockaddr *)&address, &len) ||
-            epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &event))
+            bind(listen_fd, (struct sockaddr *)&address, len) || listen(listen_fd, 4096) ||
+            getsockname(listen_fd, (struct sockaddr *)&address, &len) || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &event))
                 return -1;
         return ntohs(address.sin_port);
 }

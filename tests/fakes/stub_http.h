@@ -11,7 +11,7 @@
 
 struct http_request {
         bool post;
-        const char *path;  /* without the query */
+        const char *path; /* without the query */
         size_t path_len;
         const char *query; /* behind the ?, or NULL */
         size_t query_len;
@@ -25,10 +25,10 @@ enum http_fate { HTTP_ANSWER, HTTP_HANG, HTTP_RESET };
 
 struct http_answer {
         int status;
-        char headers[160]; /* further header lines, each with its CRLF */
+        char headers[160];      /* further header lines, each with its CRLF */
         struct stub_bytes body; /* empty at the call */
-        int64_t delay_us; /* before it is sent */
-        enum http_fate fate; /* HTTP_HANG: never answered; HTTP_RESET: the connection is reset */
+        int64_t delay_us;       /* before it is sent */
+        enum http_fate fate;    /* HTTP_HANG: never answered; HTTP_RESET: the connection is reset */
 };
 
 /* Counters that the server keeps. */

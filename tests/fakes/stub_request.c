@@ -24,7 +24,8 @@ uint64_t stub_hash(const char *at, size_t len)
 /* The next byte that is no white space, 0 at the end. */
 static char peek(struct reader *reader)
 {
-        while (reader->at < reader->end && (*reader->at == ' ' || *reader->at == '\t' || *reader->at == '\n' || *reader->at == '\r'))
+        while (reader->at < reader->end &&
+               (*reader->at == ' ' || *reader->at == '\t' || *reader->at == '\n' || *reader->at == '\r'))
                 reader->at++;
         return reader->at < reader->end ? *reader->at : '\0';
 }
@@ -246,7 +247,8 @@ bool stub_request_read(struct stub_request *request, char *body, size_t len)
 bool stub_request_marker(const struct stub_request *request, char *name, size_t size)
 {
         for (size_t i = 0; i < request->text_count; i++) {
-                const char *end = request->texts[i].at + request->texts[i].len, *from = memmem(request->texts[i].at, request->texts[i].len, "@@", 2), *to;
+                const char *end = request->texts[i].at + request->texts[i].len,
+                           *from = memmem(request->texts[i].at, request->texts[i].len, "@@", 2), *to;
 
                 if (!from)
                         continue;

@@ -1,5 +1,5 @@
-/* Reads the body of a model request: a small JSON reader that decodes strings in place, for speed. It is lenient where a real server
- * would be strict about things that no test looks at (control characters after an escape, number grammar). */
+/* Reads the body of a model request: a small JSON reader that decodes strings in place, for speed. It is lenient where a real
+ * server would be strict about things that no test looks at (control characters after an escape, number grammar). */
 #ifndef TESTS_FAKES_STUB_REQUEST_H
 #define TESTS_FAKES_STUB_REQUEST_H
 
@@ -28,7 +28,8 @@ uint64_t stub_hash(const char *at, size_t len);
  * well-formed one. */
 bool stub_request_read(struct stub_request *request, char *body, size_t len);
 
-/* The first fault marker in a text of the request ("@@429@@" → "429") into name, which holds `size` bytes; false when there is none. */
+/* The first fault marker in a text of the request ("@@429@@" → "429") into name, which holds `size` bytes; false when there is
+ * none. */
 bool stub_request_marker(const struct stub_request *request, char *name, size_t size);
 
 #endif

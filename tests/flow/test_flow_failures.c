@@ -68,6 +68,25 @@ Test(flow_failures, what_is_too_large_is_refused_with_its_id)
         cr_assert_str_eq(flow_ending("big"), "failed data.too_large");
 }
 
+Test(flow_failures, a_document_that_needs_too_much_memory_ends_all_the_same)
+{
+        size_t len = 64000;
+        AUTO_FREE char *value = malloc(len);
+        AUTO_FREE char *title = malloc(4097);
+        int n;
+
+        memset(title, 't', 4096);
+        title[4096] = '\0';
+        n = snprintf(value, len, "{\"id\":\"fat\",\"collection\":\"docs\",\"chunking\":{\"strategy\":\"fixed\",\"size\":1,\"overlap\":0},"
+                                 "\"document\":{\"id\":\"d\",\"title\":\"%s\",\"text\":\"", title);
+        for (int words = 0; words < 9500; words++)
+                n += snprintf(value + n, len - (size_t)n, "w ");
+        n += snprintf(value + n, len - (size_t)n, "\"}}");
+        flow_publish("ingest", "bulk", NULL, value, (size_t)n, NULL);
+        cr_assert_str_eq(flow_ending("fat"), "failed data.too_large");
+        cr_assert_eq(flow_letters("ingest", 1), 1);
+}
+
 Test(flow_failures, unknown_collections_and_bad_filters_are_refused)
 {
         flow_submit("retrieve", "{\"id\":\"r1\",\"collection\":\"nowhere\",\"query\":\"x\"}");

@@ -200,8 +200,10 @@ static void run(unsigned kind_byte, unsigned header_byte, struct span rest)
         enum kind kind = (enum kind)((kind_byte & 0x7f) % KIND_COUNT);
         struct arena *arena = arena_new(ARENA_BYTES_MAX);
         struct request request;
+        struct buffer scratch;
         struct error err;
 
+        buffer_init(&scratch, ARENA_BYTES_MAX);
         MUST(arena != NULL);
         delivery.header_count = 1;
         for (size_t i = 0; i < COUNT_OF(names); i++)
@@ -209,7 +211,7 @@ static void run(unsigned kind_byte, unsigned header_byte, struct span rest)
                         headers[delivery.header_count++] = (struct header){names[i], take_line(&rest)};
         delivery.value = header_byte & 0x80 ? (struct span){NULL, 0} : rest;
         error_clear(&err);
-        if (envelope_decode(&delivery, kind, kind_byte & 0x80 ? LANE_BULK : LANE_INTERACTIVE, &limits, arena, &request, &err) == 0)
+        if (envelope_decode(&delivery, kind, kind_byte & 0x80 ? LANE_BULK : LANE_INTERACTIVE, &limits, arena, &scratch, &request, &err) == 0)
                 check_accepted(&request, &delivery, kind);
         else
                 check_refused(&request, &err);
@@ -217,6 +219,7 @@ static void run(unsigned kind_byte, unsigned header_byte, struct span rest)
         envelope_release(&request);
         check_peek(delivery.value);
         arena_free(arena);
+        buffer_fini(&scratch);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,11 +1,11 @@
-"""Bad input gets a dead letter with its class and code and, where id and tenant can be read, a failed result; its neighbours are not harmed."""
+"""Bad input gets a dead letter with its class and code and, where id and tenant can be read, a failed result; its
+neighbours are not harmed."""
 
 import json
 
 import shapes
 from records import publish
 from world import PAYLOAD_MAX, case
-
 
 
 def with_id(name, **fields):
@@ -61,7 +61,14 @@ TABLE = [
     ("tenant-alphabet", "embed", {"id": "bad-tenant", "tenant": "ACME", "input": "x"}, "data", "schema", LETTER_ONLY),
     ("tenant-long", "embed", {"id": "bad-tenant2", "tenant": "a" * 65, "input": "x"}, "data", "schema", LETTER_ONLY),
     ("unknown-field", "embed", with_id("unknown-field", inptu="y"), "data", "schema", RESULT),
-    ("unknown-deep", "ingest", {"id": "bad-unknown-deep", "collection": "docs", "document": {"id": "d", "text": "x", "titel": "y"}}, "data", "schema", RESULT),
+    (
+        "unknown-deep",
+        "ingest",
+        {"id": "bad-unknown-deep", "collection": "docs", "document": {"id": "d", "text": "x", "titel": "y"}},
+        "data",
+        "schema",
+        RESULT,
+    ),
     ("ill-typed", "embed", with_id("ill-typed", input=7), "data", "schema", RESULT),
     ("ill-typed-element", "embed", with_id("ill-typed-element", input=["x", 7]), "data", "schema", RESULT),
     ("ill-typed-number", "embed", with_id("ill-typed-number", dimensions="384"), "data", "schema", RESULT),
@@ -74,21 +81,78 @@ TABLE = [
     ("query-empty", "retrieve", {"id": "bad-query-empty", "collection": "docs", "query": ""}, "data", "schema", RESULT),
     ("top-k", "retrieve", {"id": "bad-top-k", "collection": "docs", "query": "x", "top_k": 1001}, "data", "schema", RESULT),
     ("top-k-zero", "retrieve", {"id": "bad-top-k-zero", "collection": "docs", "query": "x", "top_k": 0}, "data", "schema", RESULT),
-    ("filter-operator", "retrieve", {"id": "bad-filter-operator", "collection": "docs", "query": "x",
-                                     "filter": {"field": "a", "operator": "~", "value": 1}}, "data", "schema", RESULT),
-    ("filter-not-two", "retrieve", {"id": "bad-filter-not-two", "collection": "docs", "query": "x", "filter": {
-        "operator": "NOT", "conditions": [{"field": "a", "operator": "==", "value": 1}] * 2}}, "data", "schema", RESULT),
-    ("filter-deep", "retrieve", {"id": "bad-filter-deep", "collection": "docs", "query": "x", "filter": filter_of(17)}, "data", ("schema", "too_deep"), LETTER_ONLY),
+    (
+        "filter-operator",
+        "retrieve",
+        {"id": "bad-filter-operator", "collection": "docs", "query": "x", "filter": {"field": "a", "operator": "~", "value": 1}},
+        "data",
+        "schema",
+        RESULT,
+    ),
+    (
+        "filter-not-two",
+        "retrieve",
+        {
+            "id": "bad-filter-not-two",
+            "collection": "docs",
+            "query": "x",
+            "filter": {"operator": "NOT", "conditions": [{"field": "a", "operator": "==", "value": 1}] * 2},
+        },
+        "data",
+        "schema",
+        RESULT,
+    ),
+    (
+        "filter-deep",
+        "retrieve",
+        {"id": "bad-filter-deep", "collection": "docs", "query": "x", "filter": filter_of(17)},
+        "data",
+        ("schema", "too_deep"),
+        LETTER_ONLY,
+    ),
     ("documents-empty", "rerank", {"id": "bad-documents-empty", "query": "x", "documents": []}, "data", "schema", RESULT),
     ("messages-role", "llm", {"id": "bad-messages-role", "messages": [{"role": "king", "content": "x"}]}, "data", "schema", RESULT),
-    ("step-unknown", "retrieve", {"id": "bad-step-unknown", "collection": "docs", "query": "x", "then": [{"kind": "dance"}]}, "data", "schema", RESULT),
-    ("step-order", "rerank", {"id": "bad-step-order", "query": "x", "documents": [{"id": "a", "text": "b"}], "then": [{"kind": "retrieve"}]},
-     "data", "schema", RESULT),
-    ("steps-many", "retrieve", {"id": "bad-steps-many", "collection": "docs", "query": "x", "then": [{"kind": "rerank"}] * 9}, "data", "schema", RESULT),
+    (
+        "step-unknown",
+        "retrieve",
+        {"id": "bad-step-unknown", "collection": "docs", "query": "x", "then": [{"kind": "dance"}]},
+        "data",
+        "schema",
+        RESULT,
+    ),
+    (
+        "step-order",
+        "rerank",
+        {"id": "bad-step-order", "query": "x", "documents": [{"id": "a", "text": "b"}], "then": [{"kind": "retrieve"}]},
+        "data",
+        "schema",
+        RESULT,
+    ),
+    (
+        "steps-many",
+        "retrieve",
+        {"id": "bad-steps-many", "collection": "docs", "query": "x", "then": [{"kind": "rerank"}] * 9},
+        "data",
+        "schema",
+        RESULT,
+    ),
     # what isn't there
-    ("collection", "retrieve", {"id": "bad-collection", "collection": "nowhere", "query": "x"}, "data", "unknown_collection", RESULT),
-    ("collection-ingest", "ingest", {"id": "bad-collection-ingest", "collection": "nowhere", "document": {"id": "d", "text": "x"}},
-     "data", "unknown_collection", RESULT),
+    (
+        "collection",
+        "retrieve",
+        {"id": "bad-collection", "collection": "nowhere", "query": "x"},
+        "data",
+        "unknown_collection",
+        RESULT,
+    ),
+    (
+        "collection-ingest",
+        "ingest",
+        {"id": "bad-collection-ingest", "collection": "nowhere", "document": {"id": "d", "text": "x"}},
+        "data",
+        "unknown_collection",
+        RESULT,
+    ),
     ("model", "embed", with_id("model", model="gpt-17"), "model", "not_found", RESULT),
     ("model-kind", "embed", with_id("model-kind", model="local-answer"), "model", "not_found", RESULT),
 ]
@@ -139,8 +203,11 @@ def wrong_type(w):
 @case("a letter's message holds nothing of the payload")
 def no_payload(w):
     canary = "zanzibar-4711"
-    for name, value in {"leak-json": b'{"id":"x","input":' + canary.encode(), "leak-type": json.dumps({"id": canary, "input": {"a": canary}}).encode(),
-                        "leak-model": json.dumps({"id": "bad-leak-model", "input": canary, "metadata": canary}).encode()}.items():
+    for name, value in {
+        "leak-json": b'{"id":"x","input":' + canary.encode(),
+        "leak-type": json.dumps({"id": canary, "input": {"a": canary}}).encode(),
+        "leak-model": json.dumps({"id": "bad-leak-model", "input": canary, "metadata": canary}).encode(),
+    }.items():
         publish(w.brokers, w.topic("embed"), value, key=name)
     for letter in w.letters_by_key("embed", ["leak-json", "leak-type", "leak-model"]).values():
         assert canary not in letter.headers["mr-dlq-error-message"], letter.headers["mr-dlq-error-message"]

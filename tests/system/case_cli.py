@@ -27,8 +27,18 @@ def usage(w):
     for arguments in (["--help"], ["--version"], ["submit", "--help"], ["worker", "--help"]):
         code, out, err = w.millrace(*arguments)
         assert code == 0 and len(out) > 20, f"{arguments}: exit {code}, {out}{err}"
-    for arguments in ([], ["sumbit"], ["submit"], ["submit", "dance"], ["result"], ["worker", "--knids", "embed"], ["check-config"], ["search", "docs"],
-                      ["worker", "--kinds", "dance"], ["result", "x", "--config", "/nonexistent.yaml"]):
+    for arguments in (
+        [],
+        ["sumbit"],
+        ["submit"],
+        ["submit", "dance"],
+        ["result"],
+        ["worker", "--knids", "embed"],
+        ["check-config"],
+        ["search", "docs"],
+        ["worker", "--kinds", "dance"],
+        ["result", "x", "--config", "/nonexistent.yaml"],
+    ):
         code, out, err = w.millrace(*arguments)
         assert code == 2, f"{arguments}: exit {code}\n{out}{err}"
         assert out + err, f"{arguments}: no word about what is wrong"
@@ -82,7 +92,9 @@ def cancel(w):
     run(w, "cancel", request_id)
     result = w.result(request_id)
     assert result["status"] == "cancelled", result
-    assert (result["v"], result["id"], result["tenant"]) == (1, request_id, "default") and shapes.RFC3339_MS.match(result["completed_at"]), result
+    assert (result["v"], result["id"], result["tenant"]) == (1, request_id, "default") and shapes.RFC3339_MS.match(
+        result["completed_at"]
+    ), result
     w.ask("embed", {"input": "the worker goes on"})
 
 
@@ -99,7 +111,9 @@ def dlq(w):
     assert place in run(w, "dlq", "ls", "--kind", "embed", config=config)
     rows = objects(run(w, "dlq", "ls", "--kind", "embed", "--code", "unavailable", "--json", config=config))
     assert request_id in json.dumps(rows), rows
-    assert request_id not in json.dumps(objects(run(w, "dlq", "ls", "--kind", "embed", "--code", "schema", "--json", config=config) or "[]"))
+    assert request_id not in json.dumps(
+        objects(run(w, "dlq", "ls", "--kind", "embed", "--code", "schema", "--json", config=config) or "[]")
+    )
     stats = run(w, "dlq", "stats", config=config)
     assert "unavailable" in stats, stats
     shown = run(w, "dlq", "show", place, config=config)

@@ -26,7 +26,9 @@ def whole(w):
 @case("a letter of a later step of a chain lies with the first kind and names the step")
 def chain_step(w):
     positions = w.ingest([{"id": "lone", "text": "the lone document about otters @@400@@"}])
-    request_id = w.publish("retrieve", {"collection": "docs", "query": "otters", "at_least": positions, "then": [{"kind": "llm", "model": "echo"}]})
+    request_id = w.publish(
+        "retrieve", {"collection": "docs", "query": "otters", "at_least": positions, "then": [{"kind": "llm", "model": "echo"}]}
+    )
     letter = w.letters_by_key("retrieve", [request_id], limit_s=40)[request_id]
     shapes.check_letter(letter, "dependency", "bad_response")
     assert letter.headers["mr-dlq-step"] == "1", letter.headers

@@ -8,16 +8,38 @@ from records import stub_vector
 from world import case, packed
 
 CORPUS = [
-    {"id": "wal", "title": "Write-ahead logging", "format": "markdown", "metadata": {"source_document": "wal.md", "page_number": 3, "topic": "storage", "year": 2010},
-     "text": "# Write-ahead logging\n\nThe write-ahead log keeps changes in a separate file until a checkpoint moves them into the database. "
-             "Readers do not block writers, and writers do not block readers.\n\n## Checkpoints\n\nA checkpoint runs when the log reaches a thousand pages."},
-    {"id": "vacuum", "title": "Vacuum", "format": "text", "metadata": {"source_document": "vacuum.txt", "page_number": 1, "topic": "storage", "year": 2015},
-     "text": "The vacuum command rebuilds the database file and gives unused pages back to the file system. It needs twice the space of the original file."},
-    {"id": "triggers", "title": "Triggers", "format": "html", "metadata": {"source_document": "triggers.html", "topic": "language", "year": 2004},
-     "text": "<html><body><h1>Triggers</h1><p>A trigger runs statements when rows of a table are inserted, updated or deleted.</p>"
-             "<script>var hidden = 'zebra';</script></body></html>"},
-    {"id": "collation", "title": "Collation", "metadata": {"source_document": "collation.txt", "topic": "language", "year": 2004},
-     "text": "Collating functions decide how two strings compare. The built-in ones are binary, nocase and rtrim."},
+    {
+        "id": "wal",
+        "title": "Write-ahead logging",
+        "format": "markdown",
+        "metadata": {"source_document": "wal.md", "page_number": 3, "topic": "storage", "year": 2010},
+        "text": "# Write-ahead logging\n\nThe write-ahead log keeps changes in a separate file until a checkpoint "
+        "moves them into the database. Readers do not block writers, and writers do not block readers.\n\n"
+        "## Checkpoints\n\nA checkpoint runs when the log reaches a thousand pages.",
+    },
+    {
+        "id": "vacuum",
+        "title": "Vacuum",
+        "format": "text",
+        "metadata": {"source_document": "vacuum.txt", "page_number": 1, "topic": "storage", "year": 2015},
+        "text": "The vacuum command rebuilds the database file and gives unused pages back to the file system. "
+        "It needs twice the space of the original file.",
+    },
+    {
+        "id": "triggers",
+        "title": "Triggers",
+        "format": "html",
+        "metadata": {"source_document": "triggers.html", "topic": "language", "year": 2004},
+        "text": "<html><body><h1>Triggers</h1><p>"
+        "A trigger runs statements when rows of a table are inserted, updated or deleted.</p>"
+        "<script>var hidden = 'zebra';</script></body></html>",
+    },
+    {
+        "id": "collation",
+        "title": "Collation",
+        "metadata": {"source_document": "collation.txt", "topic": "language", "year": 2004},
+        "text": "Collating functions decide how two strings compare. The built-in ones are binary, nocase and rtrim.",
+    },
 ]
 
 
@@ -73,8 +95,18 @@ def delivery(w):
     listener = w.redis.pubsub(ignore_subscribe_messages=True)
     listener.subscribe("mr:done:acme")
     listener.get_message(timeout=5)
-    result = w.ask("embed", {"id": request_id, "tenant": "acme", "input": "x", "metadata": metadata, "reply": "list", "result_ttl_s": 600,
-                             "traceparent": traceparent})
+    result = w.ask(
+        "embed",
+        {
+            "id": request_id,
+            "tenant": "acme",
+            "input": "x",
+            "metadata": metadata,
+            "reply": "list",
+            "result_ttl_s": 600,
+            "traceparent": traceparent,
+        },
+    )
     assert result["metadata"] == metadata and result["traceparent"].split("-")[1] == traceparent.split("-")[1]
     assert 500 < w.redis.ttl(f"mr:{{acme:{request_id}}}:result") <= 600
     assert w.redis.blpop(f"mr:{{acme:{request_id}}}:wait", timeout=5)[1].decode() == request_id
@@ -86,7 +118,9 @@ def delivery(w):
 @case("a CloudEvents record in binary mode lends its id")
 def cloud_event(w):
     request_id = w.id("ce")
-    w.publish_raw("embed", {"input": "x"}, key="k", headers=[("ce_id", request_id), ("ce_type", "millrace.embed.v1"), ("ce_source", "tests")])
+    w.publish_raw(
+        "embed", {"input": "x"}, key="k", headers=[("ce_id", request_id), ("ce_type", "millrace.embed.v1"), ("ce_source", "tests")]
+    )
     shapes.check_result(w.result(request_id), "embed", "ok", request_id)
 
 
@@ -95,7 +129,10 @@ def retrieve_modes(w):
     positions = w.ingest(CORPUS)
     assert positions, "no positions"
     for mode in ("hybrid", "dense", "sparse"):
-        result = w.ask("retrieve", {"collection": "docs", "query": "how does a checkpoint move the write-ahead log", "mode": mode, "at_least": positions})
+        result = w.ask(
+            "retrieve",
+            {"collection": "docs", "query": "how does a checkpoint move the write-ahead log", "mode": mode, "at_least": positions},
+        )
         hits = result["result"]["hits"]
         assert hits and hits[0]["document"] == "wal", f"{mode}: {[hit['id'] for hit in hits]}"
         assert hits[0]["metadata"]["source_document"] == "wal.md" and hits[0]["metadata"]["page_number"] == 3
@@ -110,10 +147,20 @@ def retrieve_modes(w):
 def retrieve_options(w):
     positions = w.ingest(CORPUS)
     base = {"collection": "docs", "query": "database file rows strings readers", "at_least": positions}
-    found = {hit["document"] for hit in w.ask("retrieve", {**base, "filter": {"field": "topic", "operator": "==", "value": "language"}})["result"]["hits"]}
+    found = {
+        hit["document"]
+        for hit in w.ask("retrieve", {**base, "filter": {"field": "topic", "operator": "==", "value": "language"}})["result"][
+            "hits"
+        ]
+    }
     assert found == {"triggers", "collation"}, found
-    old = {"operator": "AND", "conditions": [{"field": "year", "operator": "<", "value": 2012},
-                                             {"operator": "NOT", "conditions": [{"field": "topic", "operator": "in", "value": ["language"]}]}]}
+    old = {
+        "operator": "AND",
+        "conditions": [
+            {"field": "year", "operator": "<", "value": 2012},
+            {"operator": "NOT", "conditions": [{"field": "topic", "operator": "in", "value": ["language"]}]},
+        ],
+    }
     found = {hit["document"] for hit in w.ask("retrieve", {**base, "filter": old})["result"]["hits"]}
     assert found == {"wal"}, found
     assert len(w.ask("retrieve", {**base, "top_k": 1})["result"]["hits"]) == 1
@@ -136,7 +183,12 @@ def tenants(w):
 @case("a new version replaces a document, an older one is superseded, a delete removes it")
 def versions(w):
     def hits(positions):
-        return [hit["text"] for hit in w.ask("retrieve", {"collection": "docs", "query": "walrus", "mode": "sparse", "at_least": positions})["result"]["hits"]]
+        return [
+            hit["text"]
+            for hit in w.ask("retrieve", {"collection": "docs", "query": "walrus", "mode": "sparse", "at_least": positions})[
+                "result"
+            ]["hits"]
+        ]
 
     positions = w.ingest([{"id": "animal", "version": 5, "text": "The walrus sleeps."}])
     assert hits(positions) == ["The walrus sleeps."]
@@ -151,9 +203,17 @@ def versions(w):
 
 @case("a collection on a provider's model is searched by that model's vectors, of title and text")
 def provider_collection(w):
-    positions = w.ingest([{"id": "one", "title": "First", "text": "alpha beta gamma"}, {"id": "two", "title": "Second", "text": "delta epsilon zeta"}], "packed")
+    positions = w.ingest(
+        [
+            {"id": "one", "title": "First", "text": "alpha beta gamma"},
+            {"id": "two", "title": "Second", "text": "delta epsilon zeta"},
+        ],
+        "packed",
+    )
     query = {"collection": "packed", "query": "delta", "at_least": positions}
-    hits = w.ask("retrieve", {**query, "mode": "dense", "query_vector": list(stub_vector("Second delta epsilon zeta"))})["result"]["hits"]
+    hits = w.ask("retrieve", {**query, "mode": "dense", "query_vector": list(stub_vector("Second delta epsilon zeta"))})["result"][
+        "hits"
+    ]
     assert hits[0]["document"] == "two" and hits[0]["score"] > 0.999, [(hit["id"], hit["score"]) for hit in hits]
     hits = w.ask("retrieve", {**query, "mode": "sparse"})["result"]["hits"]
     assert [hit["document"] for hit in hits] == ["two"], [hit["id"] for hit in hits]
@@ -162,8 +222,12 @@ def provider_collection(w):
 
 @case("rerank orders documents by the query and keeps top_n")
 def rerank(w):
-    documents = [{"id": "a", "text": "bread and butter"}, {"id": "b", "text": "a checkpoint of the write-ahead log"}, {"id": "c", "text": "rain"},
-                 {"id": "d", "text": "the log"}]
+    documents = [
+        {"id": "a", "text": "bread and butter"},
+        {"id": "b", "text": "a checkpoint of the write-ahead log"},
+        {"id": "c", "text": "rain"},
+        {"id": "d", "text": "the log"},
+    ]
     result = w.ask("rerank", {"query": "write-ahead log checkpoint", "documents": documents, "top_n": 2})["result"]
     assert [row["id"] for row in result["results"]] == ["b", "d"], result["results"]
     assert result["results"][0]["index"] == 1 and result["results"][0]["text"] == documents[1]["text"]
@@ -171,7 +235,9 @@ def rerank(w):
 
 @case("llm answers by provider, with usage and cost")
 def llm(w):
-    result = w.ask("llm", {"model": "echo", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "say ż"}]})
+    result = w.ask(
+        "llm", {"model": "echo", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "say ż"}]}
+    )
     assert result["result"]["text"] == "echo: say ż" and result["result"]["finish_reason"] == "stop"
     usage = result["usage"]
     assert usage["input_tokens"] == 3 and usage["output_tokens"] == 3, usage
@@ -188,7 +254,9 @@ def check_chain(w, positions):
     answer = result["result"]
     assert not answer["insufficient"] and "checkpoint" in answer["text"].lower(), answer
     assert answer["citations"] and all(citation["verified"] for citation in answer["citations"]), answer
-    assert any(citation["source_document"] == "wal.md" and citation["page_number"] == 3 for citation in answer["citations"]), answer["citations"]
+    assert any(
+        citation["source_document"] == "wal.md" and citation["page_number"] == 3 for citation in answer["citations"]
+    ), answer["citations"]
     none = w.ask("retrieve", {"collection": "docs", "query": "Who won the chess olympiad in Budapest?", "then": CHAIN})
     assert none["result"]["insufficient"] and none["result"]["text"] == "I don't have enough information.", none["result"]
     return result
@@ -202,7 +270,9 @@ def chain(w):
 @case("chains may leave out a step: retrieve to llm, rerank to llm")
 def short_chains(w):
     positions = w.ingest(CORPUS)
-    result = w.ask("retrieve", {"collection": "docs", "query": "When does a checkpoint run?", "at_least": positions, "then": [{"kind": "llm"}]})
+    result = w.ask(
+        "retrieve", {"collection": "docs", "query": "When does a checkpoint run?", "at_least": positions, "then": [{"kind": "llm"}]}
+    )
     assert "checkpoint" in result["result"]["text"].lower()
     documents = [{"id": "a", "text": "A checkpoint runs when the log reaches a thousand pages."}, {"id": "b", "text": "Rain."}]
     result = w.ask("rerank", {"query": "When does a checkpoint run?", "documents": documents, "then": [{"kind": "llm"}]})

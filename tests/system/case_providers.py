@@ -147,7 +147,11 @@ def deadlines(w):
 
 @case("llm faults: a filtered prompt, a server error, a bad answer")
 def llm_faults(w):
-    for marker, category, codes in (("filter", "model", "content_filter"), ("500", "dependency", "unavailable"), ("garbage", "dependency", "bad_response")):
+    for marker, category, codes in (
+        ("filter", "model", "content_filter"),
+        ("500", "dependency", "unavailable"),
+        ("garbage", "dependency", "bad_response"),
+    ):
         request_id = w.publish("llm", {"model": "echo", "messages": [{"role": "user", "content": f"please @@{marker}@@"}]})
         shapes.check_letter(w.letters_by_key("llm", [request_id], limit_s=40)[request_id], category, codes)
         shapes.check_result(w.result(request_id), "llm", "failed", request_id)

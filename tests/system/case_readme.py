@@ -1,5 +1,5 @@
-"""The README's snippets, run as they stand. A fenced block is run when its info string says so: ```sh test=NAME. They talk to the default
-addresses, 127.0.0.1:9092 and :6379, so that they are run only where the tests have these ports."""
+"""The README's snippets, run as they stand. A fenced block is run when its info string says so: ```sh test=NAME. They talk
+to the default addresses, 127.0.0.1:9092 and :6379, so that they are run only where the tests have these ports."""
 
 import os
 import re
@@ -11,7 +11,12 @@ import servers
 from world import case
 
 FENCE = re.compile(r"^```(\w+) test=([a-z0-9-]+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-RUNNERS = {"sh": ["bash", "-euo", "pipefail", "-c"], "bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"], "js": ["node", "-e"]}
+RUNNERS = {
+    "sh": ["bash", "-euo", "pipefail", "-c"],
+    "bash": ["bash", "-euo", "pipefail", "-c"],
+    "python": [sys.executable, "-c"],
+    "js": ["node", "-e"],
+}
 CLIENTS = {"kcat": "sh", "redis-py": "python", "node-redis": "js"}
 LIMIT_S = 60
 
@@ -42,10 +47,20 @@ def run(w):
         # Debian keeps node-redis where its own node looks; another node must be told
         modules = ":".join(filter(None, (os.environ.get("NODE_PATH"), "/usr/share/nodejs")))
         for language, name, code in snippets():
-            done = subprocess.run([*RUNNERS[language], code], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S,
-                                  env={**os.environ, "NODE_PATH": modules, "PATH": f"{os.path.abspath(w.build)}:{os.environ['PATH']}"})
-            assert done.returncode == 0, f"{name}: exit {done.returncode}\n{code}\n{done.stdout[-500:]}{done.stderr[-800:]}\n{worker.tail()}"
+            done = subprocess.run(
+                [*RUNNERS[language], code],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_S,
+                env={**os.environ, "NODE_PATH": modules, "PATH": f"{os.path.abspath(w.build)}:{os.environ['PATH']}"},
+            )
+            assert (
+                done.returncode == 0
+            ), f"{name}: exit {done.returncode}\n{code}\n{done.stdout[-500:]}{done.stderr[-800:]}\n{worker.tail()}"
             if language != "sh":
-                assert '"ok"' in done.stdout or "'ok'" in done.stdout or "ok" in done.stdout.split(), f"{name} printed no ok: {done.stdout[-500:]}"
+                assert (
+                    '"ok"' in done.stdout or "'ok'" in done.stdout or "ok" in done.stdout.split()
+                ), f"{name} printed no ok: {done.stdout[-500:]}"
     finally:
         assert worker.stop() == 0, worker.tail()

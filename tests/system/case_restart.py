@@ -33,7 +33,9 @@ def check_committed(w, topic, results):
     return committed
 
 
-@case("SIGTERM drains: what was begun is stored and committed; a restart does the rest, and nothing twice", broker="real", fleet=False)
+@case(
+    "SIGTERM drains: what was begun is stored and committed; a restart does the rest, and nothing twice", broker="real", fleet=False
+)
 def drain(w):
     batch, topic = requests("drain"), w.topic("embed", "bulk")
     config = w.config(worker={"inflight_max": 16})

@@ -13,8 +13,14 @@ DAY_MS = 86400000
 @case("a worker makes all its topics, with their partitions and policies", broker="real")
 def topics(w):
     found = w.kafka.topics()
-    names = [w.topic(kind, lane) for kind in ("ingest", "embed", "retrieve", "rerank", "llm") for lane in ("interactive", "bulk", "retry.1s", "retry.2s", "dlq")]
-    missing = [name for name in names + [f"{w.prefix}.dlq.state", f"{w.prefix}.control", f"{w.prefix}.index.docs.v1"] if name not in found]
+    names = [
+        w.topic(kind, lane)
+        for kind in ("ingest", "embed", "retrieve", "rerank", "llm")
+        for lane in ("interactive", "bulk", "retry.1s", "retry.2s", "dlq")
+    ]
+    missing = [
+        name for name in names + [f"{w.prefix}.dlq.state", f"{w.prefix}.control", f"{w.prefix}.index.docs.v1"] if name not in found
+    ]
     assert not missing, f"missing: {missing}; there are {sorted(found)}"
     for name in names:
         assert found[name]["partitions"] == PARTITIONS, f"{name}: {found[name]}"
@@ -35,8 +41,19 @@ def of_document(w, tenant, document):
 @case("chunk and document records are keyed, placed and filled as the contract says")
 def index_records(w):
     text = "\n\n".join(f"Paragraph {i}: " + " ".join(f"word{i}x{j}" for j in range(60)) + "." for i in range(8))
-    document = {"id": "book:1", "title": "A Book", "text": text, "version": 9, "metadata": {"source_document": "book.txt", "shelf": "ż"}}
-    request = {"collection": "docs", "tenant": "acme", "document": document, "chunking": {"strategy": "recursive", "size": 100, "overlap": 10}}
+    document = {
+        "id": "book:1",
+        "title": "A Book",
+        "text": text,
+        "version": 9,
+        "metadata": {"source_document": "book.txt", "shelf": "ż"},
+    }
+    request = {
+        "collection": "docs",
+        "tenant": "acme",
+        "document": document,
+        "chunking": {"strategy": "recursive", "size": 100, "overlap": 10},
+    }
     result = w.ask("ingest", request)["result"]
     count = result["chunks"]
     assert count >= 4 and result["version"] == 9 and result["document"] == "book:1" and result["collection"] == "docs", result
@@ -53,7 +70,14 @@ def index_records(w):
     source, end = text.encode(), 0
     for n, record in enumerate(found[:-1]):
         chunk = json.loads(record.value)
-        assert (chunk["v"], chunk["tenant"], chunk["document"], chunk["n"], chunk["version"], chunk["title"]) == (1, "acme", "book:1", n, 9, "A Book"), chunk
+        assert (chunk["v"], chunk["tenant"], chunk["document"], chunk["n"], chunk["version"], chunk["title"]) == (
+            1,
+            "acme",
+            "book:1",
+            n,
+            9,
+            "A Book",
+        ), chunk
         start, stop = chunk["span"]
         assert 0 <= start < stop <= len(source), chunk["span"]
         assert chunk["text"].split() == source[start:stop].decode().split(), "the text is not that of the span"
@@ -67,7 +91,10 @@ def index_records(w):
 @case("a shorter version deletes the chunks that it no longer has; a delete leaves only nulls")
 def tombstones(w):
     def ingest(version, **fields):
-        return w.ask("ingest", {"collection": "docs", "document": {"id": "shrinks", "version": version, **fields.pop("document", {})}, **fields})["result"]
+        return w.ask(
+            "ingest",
+            {"collection": "docs", "document": {"id": "shrinks", "version": version, **fields.pop("document", {})}, **fields},
+        )["result"]
 
     long = " ".join(f"sentence number {i} stands here." for i in range(60))
     chunking = {"strategy": "sentence", "size": 20, "overlap": 0}

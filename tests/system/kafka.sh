@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # One node of real Apache Kafka (KRaft: broker and controller in one process), put together from Maven Central.
 #
-#   kafka.sh fetch               get the jars, nothing else (start does it too; the system tests do it before they cut off the network)
-#   kafka.sh start DIR [PORT]    start a broker that keeps its data in DIR, wait until it answers, print 127.0.0.1:PORT (default 19092)
+#   kafka.sh fetch               get the jars, nothing else: start does it too, but a test may have cut off the network by then
+#   kafka.sh start DIR [PORT]    start a broker with its data in DIR, wait until it answers, print 127.0.0.1:PORT (default 19092)
 #   kafka.sh stop DIR            clean end: SIGTERM, after 20 s SIGKILL
 #   kafka.sh kill DIR            SIGKILL, as a crash would; data stays, a later start goes on with it
 #   kafka.sh topics DIR ARG...   the kafka-topics tool          (topics DIR --describe)
@@ -11,7 +11,7 @@
 #
 # The jars lie in ${XDG_CACHE_HOME:-~/.cache}/millrace/kafka-VERSION, so that every clone on a machine shares one download.
 # DIR gets: data/ broker.pid broker.log broker.properties port. The controller listens on PORT + 1.
-# KAFKA_HEAP=256m sets the Java heap; KAFKA_PROPERTIES="a=b c=d" adds broker properties. Needs Java 17, and Maven for the first fetch.
+# KAFKA_HEAP=256m sets the Java heap; KAFKA_PROPERTIES="a=b c=d" adds broker properties. Needs Java 17; to fetch, Maven.
 # Exit: 0 done, 1 failed (the reason on standard error), 2 wrong usage.
 set -euo pipefail
 readonly version=4.3.1 scala=2.13 log4j=2.25.3
@@ -41,8 +41,9 @@ fetch() { # into a folder of its own, renamed when whole; a second caller waits 
                 command -v mvn > /dev/null || fail "Maven is needed to get Kafka once: apt-get install maven"
                 rm -rf "$jars.part" && mkdir "$jars.part"
                 pom > "$jars.part/pom.xml"
-                mvn -q -B -C -f "$jars.part/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars.part" \
-                        > "$jars.log" 2>&1 || fail "Maven could not get Kafka $version: see $jars.log"
+                mvn -q -B -C -f "$jars.part/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+                        -DoutputDirectory="$jars.part" > "$jars.log" 2>&1 ||
+                        fail "Maven could not get Kafka $version: see $jars.log"
                 mv "$jars.part" "$jars"
         fi
         exec 8>&-
@@ -107,11 +108,12 @@ logging() { # LEVEL TARGET
 tool() { # DIR CLASS ARG...
         local dir=$1
         shift
-        java -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile="$dir/tools.logging.properties" -cp "$jars/*" "$@"
+        java -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile="$dir/tools.logging.properties" \
+                -cp "$jars/*" "$@"
 }
 
 start() { # DIR [PORT]
-        local dir=$1 port=${2:-$(cat "$1/port" 2> /dev/null || echo 19092)} i
+        local dir=$1 port=${2:-$(cat "$1/port" 2> /dev/null || echo 19092)} i id
         if ! broker_pid "$dir" > /dev/null; then
                 [[ $port =~ ^[1-9][0-9]{0,4}$ ]] && [ "$port" -lt 65535 ] || fail "$port is no port" 2
                 for i in "$port" $((port + 1)); do
@@ -123,8 +125,9 @@ start() { # DIR [PORT]
                 logging info SYSTEM_OUT | sed 's/^ *//' > "$dir/logging.properties"
                 logging warn SYSTEM_ERR | sed 's/^ *//' > "$dir/tools.logging.properties"
                 if [ ! -f "$dir/data/meta.properties" ]; then # the 1 in front: an id that begins with - would read as an option
-                        tool "$dir" kafka.tools.StorageTool format -t "1$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)" \
-                                -c "$dir/broker.properties" > "$dir/format.log" 2>&1 || fail "the data folder could not be made: see $dir/format.log"
+                        id=1$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)
+                        tool "$dir" kafka.tools.StorageTool format -t "$id" -c "$dir/broker.properties" > "$dir/format.log" 2>&1 ||
+                                fail "the data folder could not be made: see $dir/format.log"
                 fi
                 : > "$dir/broker.log" # or the wait below could read the log of the run before
                 setsid java -Xms64m "-Xmx${KAFKA_HEAP:-256m}" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
@@ -156,7 +159,7 @@ end() { # DIR SIGNAL
         rm -f "$1/broker.pid"
 }
 
-usage() { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 command=${1:-}
 if [ "$command" = fetch ]; then

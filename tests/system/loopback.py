@@ -1,4 +1,5 @@
-"""Brings up the loopback interface of a fresh network namespace (without the ip command), then becomes the command in its arguments."""
+"""Brings up the loopback interface of a fresh network namespace (without the ip command), then becomes the
+command in its arguments."""
 
 import fcntl
 import os

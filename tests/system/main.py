@@ -1,7 +1,7 @@
 """Runs the cases: first against real Kafka, real Redis and `millrace worker`, then the same ones against `millrace dev`.
 
-Started by run.sh, which finds the interpreter and gives us a network of our own. Prints a line a case, `ok` or `not ok` with the reason,
-and last `N passed, N failed`. What could not be run is said loudly; with CI=true it counts as failed."""
+Started by run.sh, which finds the interpreter and gives us a network of our own. Prints a line a case, `ok` or `not ok` with
+the reason, and last `N passed, N failed`. What could not be run is said loudly; with CI=true it counts as failed."""
 
 import argparse
 import glob
@@ -34,10 +34,11 @@ class Run:
         log(f"{bar}\n#### SKIP: {what}\n####       {why}\n{bar}")
         self.skipped += 1
 
-    def guarded(self, part, *arguments):
-        """A part whose servers don't come up is a failure, but not the end."""
+    def guarded(self, part, stub, *arguments):
+        """Runs a part. One whose servers don't come up is a failure, but not the end."""
+        stub.forget()
         try:
-            part(*arguments)
+            part(stub, *arguments)
         except Exception:
             self.failed += 1
             log("not ok - the servers\n" + "\n".join(f"    # {line[:400]}" for line in traceback.format_exc().splitlines()))
@@ -77,7 +78,9 @@ class Run:
             elif not good and self.options.verbose:
                 log(fleet.tail(15))
         if fleet and fleet.alive():
-            self.one(w, {"name": "the worker ends well after all that", "file": "fleet", "function": lambda _: check_end(fleet)}, label)
+            self.one(
+                w, {"name": "the worker ends well after all that", "file": "fleet", "function": lambda _: check_end(fleet)}, label
+            )
 
     def own_cases(self, w, label, with_broker):
         for case in world.all_cases(self.without):

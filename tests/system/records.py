@@ -1,7 +1,6 @@
 """Kafka records by kcat, a client that is not ours, and the few formulas that a test needs to judge them."""
 
 import json
-import os
 import re
 import struct
 import subprocess
@@ -56,12 +55,23 @@ def publish_many(brokers, topic, values, partition=None):
 
 def parse_headers(text):
     found = list(HEADER.finditer(text))
-    return {m.group(1): text[m.end():found[i + 1].start() if i + 1 < len(found) else len(text)] for i, m in enumerate(found)}
+    return {m.group(1): text[m.end() : found[i + 1].start() if i + 1 < len(found) else len(text)] for i, m in enumerate(found)}
 
 
 def read(brokers, topic):
     """Every record that a topic holds now, partition by partition."""
-    out = kcat(brokers, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%t\t%p\t%o\t%T\t%K\t%S\n%k%s\n%h" + END.replace("\n", r"\n"))
+    out = kcat(
+        brokers,
+        "-C",
+        "-t",
+        topic,
+        "-o",
+        "beginning",
+        "-e",
+        "-q",
+        "-f",
+        "%t\t%p\t%o\t%T\t%K\t%S\n%k%s\n%h" + END.replace("\n", r"\n"),
+    )
     records = []
     at = 0
     while at < len(out):
@@ -69,12 +79,12 @@ def read(brokers, topic):
         name, partition, offset, timestamp, key_len, value_len = out[at:line_end].decode().split("\t")
         key_len, value_len = int(key_len), int(value_len)
         at = line_end + 1
-        key = out[at:at + key_len] if key_len >= 0 else None
+        key = out[at : at + key_len] if key_len >= 0 else None
         at += max(key_len, 0)
-        value = out[at:at + value_len] if value_len >= 0 else None
+        value = out[at : at + value_len] if value_len >= 0 else None
         at += max(value_len, 0)
         end = out.index(END.encode(), at)
-        headers = parse_headers(out[at + 1:end].decode(errors="replace"))
+        headers = parse_headers(out[at + 1 : end].decode(errors="replace"))
         records.append(Record(name, int(partition), int(offset), int(timestamp), key, value, headers))
         at = end + len(END)
     return records
@@ -82,38 +92,38 @@ def read(brokers, topic):
 
 def murmur2(data):
     """Kafka's hash of a key, as its Java client computes it, made positive."""
-    mask, m = 0xffffffff, 0x5bd1e995
-    h = 0x9747b28c ^ len(data)
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = 0x9747B28C ^ len(data)
     whole = len(data) // 4 * 4
     for i in range(0, whole, 4):
-        k = int.from_bytes(data[i:i + 4], "little") * m & mask
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
         k = (k ^ k >> 24) * m & mask
         h = (h * m & mask) ^ k
     if len(data) > whole:
         h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
     h = (h ^ h >> 13) * m & mask
-    return (h ^ h >> 15) & 0x7fffffff
+    return (h ^ h >> 15) & 0x7FFFFFFF
 
 
 def text_hash(text):
     """The provider stub's name for a text, as it stands in its journal."""
-    h = 0xcbf29ce484222325
+    h = 0xCBF29CE484222325
     for byte in text.encode():
-        h = (h ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+        h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return h
 
 
 def stub_vector(text, dimensions=384):
     """What the provider stub answers for a text (its head has the formula), as float32 values."""
-    mask = 0xffffffffffffffff
+    mask = 0xFFFFFFFFFFFFFFFF
     seed, raw = text_hash(text), []
     for i in range(dimensions):
-        z = seed + (i + 1) * 0x9e3779b97f4a7c15 & mask
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9 & mask
-        z = (z ^ z >> 27) * 0x94d049bb133111eb & mask
-        raw.append(((z ^ z >> 31) >> 40) / 2 ** 23 - 1.0)
+        z = seed + (i + 1) * 0x9E3779B97F4A7C15 & mask
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        raw.append(((z ^ z >> 31) >> 40) / 2**23 - 1.0)
     square = 0.0
     for x in raw:
         square += x * x
-    scale = 1.0 / square ** 0.5
+    scale = 1.0 / square**0.5
     return struct.unpack(f"<{dimensions}f", struct.pack(f"<{dimensions}f", *(x * scale for x in raw)))

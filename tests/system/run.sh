@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The system tests: black-box tests of build/millrace against real Kafka, real Redis and a stub provider; they know only the contract.
+# The system tests: black-box tests of build/millrace against real Kafka, real Redis and a stub provider; they know only the
+# contract.
 #
 #   run.sh [--build DIR] [--only REGEX] [--broker real|dev|both] [--keep] [--verbose]
 #
-# Needs python3 with the redis module (Debian: python3-redis), kcat, redis-server; for real Kafka Java 17, and Maven once. Where unshare
-# allows it they run in a network namespace of their own, so that the default ports of the README are free and nothing outside is reached.
-# CI=true makes a skip a failure. The last line is `N passed, N failed`; exit 1 when one failed.
+# Needs python3 with the redis module (Debian: python3-redis), kcat, redis-server; for real Kafka Java 17, and Maven once. Where
+# unshare allows it they run in a network namespace of their own, so that the default ports of the README are free and nothing
+# outside is reached. CI=true makes a skip a failure. The last line is `N passed, N failed`; exit 1 when one failed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 

@@ -98,8 +98,15 @@ class Program:
         self.name = name
         self.out_path, self.err_path = f"{folder}/{name}.out", f"{folder}/{name}.err"
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, start_new_session=True,
-                                            env={**os.environ, **(env or {})})
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=folder,
+                start_new_session=True,
+                env={**os.environ, **(env or {})},
+            )
 
     def text(self):
         with open(self.out_path, errors="replace") as out, open(self.err_path, errors="replace") as err:
@@ -133,8 +140,25 @@ class Program:
 class Redis(Program):
     def __init__(self, folder, port):
         self.port = port
-        super().__init__("redis", folder, ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-                                           "--maxmemory-policy", "noeviction", "--dir", folder])
+        super().__init__(
+            "redis",
+            folder,
+            [
+                "redis-server",
+                "--port",
+                str(port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--maxmemory-policy",
+                "noeviction",
+                "--dir",
+                folder,
+            ],
+        )
         until("redis-server answers", 10, lambda: not port_is_free(port))
 
 
@@ -143,19 +167,27 @@ class Stub(Program):
 
     def __init__(self, folder, build):
         self.journal_path = f"{folder}/journal.txt"
+        self.journal_from = 0
         super().__init__("stub", folder, [f"{build}/tests/fakes/provider_stub", "--journal", self.journal_path])
         line = until("the stub listens", 10, lambda: re.search(r"listening on (\S+)", self.text()))
         self.address = line.group(1)
 
     def control(self, **options):
         query = "&".join(f"{name.replace('_', '-')}={value}" for name, value in options.items())
-        with urllib.request.urlopen(urllib.request.Request(f"http://{self.address}/control?{query}", method="POST"), timeout=10) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"http://{self.address}/control?{query}", method="POST"), timeout=10
+        ) as answer:
             assert answer.status == 200
+
+    def forget(self):
+        """calls() counts from here on."""
+        self.journal_from = os.path.getsize(self.journal_path)
 
     def calls(self):
         """How often each text was asked for: {hash: count}."""
         counts = {}
         with open(self.journal_path) as journal:
+            journal.seek(self.journal_from)
             for line in journal:
                 for text in line.split()[5].split(","):
                     if text != "-":

@@ -1,5 +1,5 @@
-"""The shapes of the contract, field by field. Each function raises AssertionError naming the field; fields that are not known are let
-through, since the contract may add optional ones."""
+"""The shapes of the contract, field by field. Each function raises AssertionError naming the field; fields that are not known are
+let through, since the contract may add optional ones."""
 
 import base64
 import math
@@ -9,12 +9,31 @@ import struct
 KINDS = ("ingest", "embed", "retrieve", "rerank", "llm")
 RFC3339_MS = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 ERRORS = {
-    "data": {"invalid_json", "schema", "too_large", "too_deep", "invalid_utf8", "context_length", "unknown_collection", "id_conflict"},
+    "data": {
+        "invalid_json",
+        "schema",
+        "too_large",
+        "too_deep",
+        "invalid_utf8",
+        "context_length",
+        "unknown_collection",
+        "id_conflict",
+    },
     "model": {"not_found", "content_filter", "refusal", "bad_output", "dimension_mismatch", "not_finite"},
     "dependency": {"connect", "timeout", "rate_limited", "unavailable", "bad_response", "circuit_open", "auth", "quota"},
     "serving": {"deadline", "budget", "cancelled", "index_not_ready", "internal"},
 }
-RETRIABLE = {"bad_output", "connect", "timeout", "rate_limited", "unavailable", "bad_response", "circuit_open", "index_not_ready", "internal"}
+RETRIABLE = {
+    "bad_output",
+    "connect",
+    "timeout",
+    "rate_limited",
+    "unavailable",
+    "bad_response",
+    "circuit_open",
+    "index_not_ready",
+    "internal",
+}
 
 
 def field(holder, name, kind, where="result"):
@@ -135,7 +154,7 @@ def check_result(result, kind, status, request_id, tenant="default", last_kind=N
     assert RFC3339_MS.match(field(result, "completed_at", str)), result["completed_at"]
     if status == "ok":
         assert "error" not in result
-        if kind != "retrieve":
+        if kind in ("embed", "rerank", "llm") or (kind == "ingest" and result["result"].get("chunks")):
             assert "/" in field(result, "model", str), f"model {result['model']!r} is not provider/model"
         CHECKS[last_kind or kind](field(result, "result", dict))
     else:
@@ -166,8 +185,21 @@ def vectors_of(result):
     return vectors
 
 
-DLQ_HEADERS = ("error-class", "error-code", "error-message", "attempts", "first-failed-at", "failed-at", "worker", "replays", "step",
-               "original-topic", "original-partition", "original-offset", "original-timestamp")
+DLQ_HEADERS = (
+    "error-class",
+    "error-code",
+    "error-message",
+    "attempts",
+    "first-failed-at",
+    "failed-at",
+    "worker",
+    "replays",
+    "step",
+    "original-topic",
+    "original-partition",
+    "original-offset",
+    "original-timestamp",
+)
 
 
 def check_letter(letter, category, code):

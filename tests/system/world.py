@@ -59,16 +59,50 @@ class World:
             "retry": {"attempts_max": 3, "base_ms": 50, "cap_ms": 500, "delays": ["1s", "2s"]},
             "flood": {"min": 1000000},
             "providers": [
-                {"name": "numbers", "type": "openai", "base_url": stub, "timeout_ms": 1500, "concurrency_max": 64, "encoding": "float"},
-                {"name": "packed", "type": "openai", "base_url": stub, "timeout_ms": 1500, "concurrency_max": 64, "encoding": "base64"},
+                {
+                    "name": "numbers",
+                    "type": "openai",
+                    "base_url": stub,
+                    "timeout_ms": 1500,
+                    "concurrency_max": 64,
+                    "encoding": "float",
+                },
+                {
+                    "name": "packed",
+                    "type": "openai",
+                    "base_url": stub,
+                    "timeout_ms": 1500,
+                    "concurrency_max": 64,
+                    "encoding": "base64",
+                },
                 {"name": "nowhere", "type": "openai", "base_url": "http://127.0.0.1:1/v1", "timeout_ms": 1500},
             ],
             "models": [
-                {"name": "floats", "kind": "embed", "provider": "numbers", "model": "all-MiniLM-L6-v2", "dimensions": 384, "price": price},
-                {"name": "packed", "kind": "embed", "provider": "packed", "model": "all-MiniLM-L6-v2", "dimensions": 384, "price": price},
+                {
+                    "name": "floats",
+                    "kind": "embed",
+                    "provider": "numbers",
+                    "model": "all-MiniLM-L6-v2",
+                    "dimensions": 384,
+                    "price": price,
+                },
+                {
+                    "name": "packed",
+                    "kind": "embed",
+                    "provider": "packed",
+                    "model": "all-MiniLM-L6-v2",
+                    "dimensions": 384,
+                    "price": price,
+                },
                 {"name": "lost", "kind": "embed", "provider": "nowhere", "model": "none", "dimensions": 384},
-                {"name": "echo", "kind": "llm", "provider": "packed", "model": "echo-1", "max_tokens_default": 256,
-                 "price": {"input_per_mtok": 0.15, "output_per_mtok": 0.6}},
+                {
+                    "name": "echo",
+                    "kind": "llm",
+                    "provider": "packed",
+                    "model": "echo-1",
+                    "max_tokens_default": 256,
+                    "price": {"input_per_mtok": 0.15, "output_per_mtok": 0.6},
+                },
             ],
             "defaults": {"embed": "local-embed", "rerank": "local-rerank", "llm": "local-answer"},
             "collections": [{"name": "docs", "model": "local-embed"}, {"name": "packed", "model": "packed"}],
@@ -108,7 +142,9 @@ class World:
     def millrace(self, *arguments, stdin="", config=None, limit_s=60, env=None):
         """Runs a command to its end: (exit code, standard output, standard error)."""
         command = [f"{self.build}/millrace", *arguments, *(["--config", config] if config else [])]
-        done = subprocess.run(command, input=stdin.encode(), capture_output=True, timeout=limit_s, cwd=self.folder, env={**os.environ, **(env or {})})
+        done = subprocess.run(
+            command, input=stdin.encode(), capture_output=True, timeout=limit_s, cwd=self.folder, env={**os.environ, **(env or {})}
+        )
         return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
     # ---- requests and what becomes of them

@@ -324,13 +324,14 @@ static int make_uuid(char id[REQUEST_ID_BYTES], struct error *err)
 /* "ingest-<document>-<hash>" or "<kind>-<hash>", of the body's canonical form. */
 static int make_content_id(enum kind kind, const json_t *body, char id[REQUEST_ID_BYTES], struct error *err)
 {
-        AUTO_FREE char *canonical = fields_canonical(body);
         const char *document = json_string_value(json_object_get(json_object_get(body, "document"), "id"));
         char hex[SHA256_HEX_BYTES];
+        AUTO_BUFFER canonical;
 
-        if (!canonical)
+        buffer_init(&canonical, 1u << 30);
+        if (!fields_write_sorted(&canonical, body, NULL, 0))
                 return no_memory(err);
-        digest_sha256_hex(span_of(canonical), hex);
+        digest_sha256_hex(buffer_view(&canonical), hex);
         if (kind == KIND_INGEST && document)
                 snprintf(id, REQUEST_ID_BYTES, "%s-%.100s-%.*s", kind_names[kind], document, HASH_CHARACTERS, hex);
         else
@@ -379,14 +380,16 @@ static int check_value(enum kind kind, enum lane lane, const struct settings *se
         struct delivery delivery = {.timestamp_ms = clock_wall_ms(), .value = buffer_view(&request->value)};
         char topic[TOPIC_NAME_BYTES];
         struct request *decoded;
+        AUTO_BUFFER scratch;
         int rc;
 
+        buffer_init(&scratch, 8 * request->value.len + (1u << 20));
         if (!arena || !(decoded = arena_alloc(arena, sizeof *decoded)))
                 return no_memory(err);
         if (topic_request(topic, settings->kafka.prefix, kind, lane) < 0)
                 return error_set(err, CODE_SCHEMA, "kafka.prefix is too long");
         delivery.topic = topic;
-        rc = envelope_decode(&delivery, kind, lane, &limits, arena, decoded, err);
+        rc = envelope_decode(&delivery, kind, lane, &limits, arena, &scratch, decoded, err);
         if (rc == 0) {
                 snprintf(request->id, sizeof request->id, "%.*s", (int)decoded->id.len, decoded->id.data);
                 snprintf(request->tenant, sizeof request->tenant, "%.*s", (int)decoded->tenant.len, decoded->tenant.data);

@@ -9,7 +9,7 @@
 #include "workers/kinds/kinds_table.h"
 #include "workers/workshop.h"
 
-enum { SPARES_MAX = 512, SPARE_BUFFER_BYTES = 65536, RESULT_BYTES_MAX = 128 << 20, ARENA_BYTES_MIN = 32 << 20, ARENA_PER_PAYLOAD = 16 };
+enum { SPARES_MAX = 512, SPARE_BUFFER_BYTES = 65536, RESULT_BYTES_MAX = 128 << 20, ARENA_BYTES_MIN = 32 << 20, ARENA_PER_PAYLOAD = 16, SCRATCH_BYTES_MAX = 1 << 20 };
 
 void task_ready(struct task *task)
 {
@@ -50,11 +50,19 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
         task_ready(task);
 }
 
+static void free_whole(struct task *task)
+{
+        arena_free(task->arena);
+        arena_free(task->scratch);
+        buffer_fini(&task->out);
+        free(task);
+}
+
 /* A spare one with its arena and buffer emptied, or a new one. */
 static struct task *take_spare(struct workshop *shop)
 {
         struct task *task = shop->spares;
-        struct arena *arena;
+        struct arena *arena, *scratch;
         struct buffer out;
 
         if (!task) {
@@ -62,30 +70,27 @@ static struct task *take_spare(struct workshop *shop)
                 if (!task)
                         return NULL;
                 task->arena = arena_new((size_t)shop->settings->worker.payload_bytes_max * ARENA_PER_PAYLOAD + ARENA_BYTES_MIN);
-                if (!task->arena) {
-                        free(task);
+                task->scratch = arena_new(SCRATCH_BYTES_MAX);
+                buffer_init(&task->out, RESULT_BYTES_MAX);
+                if (!task->arena || !task->scratch) {
+                        free_whole(task);
                         return NULL;
                 }
-                buffer_init(&task->out, RESULT_BYTES_MAX);
                 return task;
         }
         shop->spares = task->next;
         shop->spare_count--;
         arena = task->arena;
+        scratch = task->scratch;
         out = task->out;
         memset(task, 0, sizeof *task);
         arena_reset(arena);
+        arena_reset(scratch);
         buffer_reset(&out);
         task->arena = arena;
+        task->scratch = scratch;
         task->out = out;
         return task;
-}
-
-static void free_whole(struct task *task)
-{
-        arena_free(task->arena);
-        buffer_fini(&task->out);
-        free(task);
 }
 
 void task_spares_free(struct workshop *shop)

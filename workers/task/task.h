@@ -67,6 +67,7 @@ struct task {
         struct record *record;
         struct delivery delivery;
         struct arena *arena;
+        struct arena *scratch; /* what one state's op borrows: emptied at each move and each new try, so that an end always has room */
         struct request request;
         int64_t deadline;                          /* clock_now_ms() */
         int64_t started_ms, queued_ms;
@@ -74,6 +75,7 @@ struct task {
         ev_timer timer;
         bool timed;                                /* the timer has fired since it was set */
 
+        char holder[CLAIM_HOLDER_MAX + 1];         /* names this process and this record */
         struct claim claim;
         struct claim_answer claim_answer;
         struct claim_renewal renewal;

@@ -1,5 +1,5 @@
-/* post: the HTTP part of an embed worker alone. N requests of one 500-byte text by libcurl's multi interface on libev, C in flight; what
- * comes back is counted and dropped.
+/* post: the HTTP part of an embed worker alone. N requests of one 500-byte text by libcurl's multi interface on libev, C in flight;
+ * what comes back is counted and dropped.
  *
  *      post URL N C float|base64 [MULTIS]
  *
@@ -151,7 +151,8 @@ int main(int argc, char **argv)
         double from;
 
         wanted = argc > 2 ? strtol(argv[2], NULL, 10) : 0;
-        if (argc < 5 || wanted < 1 || in_flight < 1 || in_flight > IN_FLIGHT_MAX || multis < 1 || multis > MULTIS_MAX || !ev_default_loop(0)) {
+        if (argc < 5 || wanted < 1 || in_flight < 1 || in_flight > IN_FLIGHT_MAX || multis < 1 || multis > MULTIS_MAX ||
+            !ev_default_loop(0)) {
                 fprintf(stderr, "usage: post URL N C float|base64 [MULTIS]\n");
                 return 2;
         }
@@ -159,7 +160,8 @@ int main(int argc, char **argv)
         headers = curl_slist_append(curl_slist_append(NULL, "Content-Type: application/json"), "Expect:");
         memset(text, 'a', TEXT_BYTES);
         text[TEXT_BYTES] = '\0';
-        snprintf(body, sizeof body, "{\"model\":\"all-MiniLM-L6-v2\",\"encoding_format\":\"%s\",\"input\":[\"%s\"]}", argv[4], text);
+        snprintf(body, sizeof body, "{\"model\":\"all-MiniLM-L6-v2\",\"encoding_format\":\"%s\",\"input\":[\"%s\"]}", argv[4],
+                 text);
         for (long i = 0; i < multis; i++)
                 shard_init(&shards[i], in_flight);
         from = ev_time();

@@ -1,5 +1,5 @@
-/* read: the Kafka part of an embed worker alone. The first N records of a topic by librdkafka, in batches, in a consumer group of its
- * own; the values are counted and dropped.
+/* read: the Kafka part of an embed worker alone. The first N records of a topic by librdkafka, in batches, in a consumer group of
+ * its own; the values are counted and dropped.
  *
  *      read BROKERS TOPIC N
  *
@@ -15,8 +15,9 @@ enum { BATCH = 512, LIMIT_S = 120 };
 static rd_kafka_t *consumer_new(const char *brokers)
 {
         char group[64], reason[512];
-        const char *const options[][2] = {{"bootstrap.servers", brokers}, {"group.id", group}, {"auto.offset.reset", "earliest"},
-                                          {"enable.auto.commit", "false"}, {"fetch.wait.max.ms", "100"}, {"queued.max.messages.kbytes", "16384"}};
+        const char *const options[][2] = {{"bootstrap.servers", brokers},    {"group.id", group},
+                                          {"auto.offset.reset", "earliest"}, {"enable.auto.commit", "false"},
+                                          {"fetch.wait.max.ms", "100"},      {"queued.max.messages.kbytes", "16384"}};
         rd_kafka_conf_t *conf = rd_kafka_conf_new();
         rd_kafka_t *consumer;
 

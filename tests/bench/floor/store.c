@@ -11,7 +11,8 @@
 static void append(redisContext *redis, long number, const char *value, size_t value_len)
 {
         char id[24], key[48];
-        size_t id_len = (size_t)snprintf(id, sizeof id, "r%07ld", number), key_len = (size_t)snprintf(key, sizeof key, "mr:{floor:%s}:result", id);
+        size_t id_len = (size_t)snprintf(id, sizeof id, "r%07ld", number),
+               key_len = (size_t)snprintf(key, sizeof key, "mr:{floor:%s}:result", id);
         const char *const set[] = {"SET", key, value, "EX", "600"}, *const publish[] = {"PUBLISH", "mr:done:floor", id};
         const size_t set_len[] = {3, key_len, value_len, 2, 3}, publish_len[] = {7, 13, id_len};
 
@@ -55,7 +56,8 @@ int main(int argc, char **argv)
                 }
                 done += batch;
         }
-        printf("store: %ld values of %ld bytes, %ld failed, hiredis %d.%d.%d\n", done, numbers[3], failed, HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
+        printf("store: %ld values of %ld bytes, %ld failed, hiredis %d.%d.%d\n", done, numbers[3], failed, HIREDIS_MAJOR,
+               HIREDIS_MINOR, HIREDIS_PATCH);
         redisFree(redis);
         free(value);
         return failed != 0;

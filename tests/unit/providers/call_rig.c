@@ -69,24 +69,25 @@ void rig_call_init(struct rig *rig, struct call *call, size_t model)
         op_init(&call->op, on_done);
 }
 
-static void on_timeout(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
         (void)loop;
         (void)events;
-        *(bool *)timer->data = true;
+        ++*(int *)timer->data;
 }
 
+/* The tick, a millisecond each: a call may end before a turn of the loop goes to sleep. */
 void rig_wait(struct rig *rig, struct call *call)
 {
-        bool late = false;
-        ev_timer timer;
+        ev_timer tick;
+        int ticks = 0;
 
-        ev_timer_init(&timer, on_timeout, WAIT_MS / 1000.0, 0);
-        timer.data = &late;
-        ev_timer_start(rig->loop, &timer);
-        while (call->op.state == OP_BUSY && !late)
+        ev_timer_init(&tick, on_tick, 0.001, 0.001);
+        tick.data = &ticks;
+        ev_timer_start(rig->loop, &tick);
+        while (call->op.state == OP_BUSY && ticks < WAIT_MS)
                 ev_run(rig->loop, EVRUN_ONCE);
-        ev_timer_stop(rig->loop, &timer);
+        ev_timer_stop(rig->loop, &tick);
         cr_assert_eq(call->op.state, OP_DONE, "the call did not end in time");
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "config/base/digest.h"
+#include "config/base/own.h"
 #include "providers/formats/openai.h"
 #include "tests/unit/providers/call_rig.h"
 
@@ -21,6 +22,11 @@ static void golden_init(struct golden *golden, size_t model)
         golden->call.embed.texts = two;
         golden->call.embed.count = 2;
         error_clear(&golden->err);
+}
+
+static void golden_fini(struct golden *golden)
+{
+        rig_fini(&golden->rig);
 }
 
 /* The body lies in memory of exactly its size and the NUL. */
@@ -57,7 +63,7 @@ static void expect_body(struct golden *golden, const char *wanted)
 
 Test(openai, asks_for_embeddings)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         expect_body(&golden, "{\"model\":\"all-MiniLM\",\"input\":[\"one\",\"two \\\"2\\\"\"],\"encoding_format\":\"base64\"}");
@@ -78,7 +84,7 @@ static void check_two(struct golden *golden)
 
 Test(openai, reads_floats_in_order)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         cr_assert_eq(parse(&golden, "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":[0.5,-1,2,0.25]},"
@@ -89,7 +95,7 @@ Test(openai, reads_floats_in_order)
 
 Test(openai, places_vectors_by_index_whatever_the_members_order)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         cr_assert_eq(parse(&golden, " { \"usage\" : {\"total_tokens\":9,\"prompt_tokens\":9,\"x\":[1]} , \"data\" : [ {\"embedding\":[1,2,3,4],\"index\":1,\"x\":{\"y\":null}} ,"
@@ -102,7 +108,7 @@ Test(openai, reads_base64_also_with_escaped_slashes)
 {
         const float first[4] = {0.5f, -1, 2, 0.25f}, slashy[4] = {1, 2, 3, 4};
         char texts[2][25] = {{0}}, escaped[64], body[512];
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
         size_t len = 0;
 
         digest_base64_encode(first, sizeof first, texts[0]);
@@ -121,7 +127,7 @@ Test(openai, reads_base64_also_with_escaped_slashes)
 
 Test(openai, takes_the_dimensions_from_the_first_vector_when_none_are_known)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         golden.rig.models[RIG_MINILM].dimensions = 0;
@@ -133,7 +139,7 @@ Test(openai, takes_the_dimensions_from_the_first_vector_when_none_are_known)
 
 Test(openai, wants_each_index_once)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         expect_code(&golden, "{\"data\":[{\"index\":0,\"embedding\":[1,2,3,4]}]}", CODE_BAD_RESPONSE);
@@ -150,7 +156,7 @@ Test(openai, wants_each_index_once)
 
 Test(openai, names_the_guilty_input)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         expect_code(&golden, "{\"data\":[{\"index\":0,\"embedding\":[1,2,3,4]},{\"index\":1,\"embedding\":[1,2,3]}]}", CODE_DIMENSION_MISMATCH);
@@ -166,7 +172,7 @@ Test(openai, names_the_guilty_input)
 
 Test(openai, tells_not_finite_from_broken)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         golden.call.embed.count = 1;
@@ -185,7 +191,7 @@ Test(openai, refuses_what_is_no_json)
         static const char *const bodies[] = {"", " ", "x", "[]", "{", "{}x", "{\"data\":[{\"index\":0,\"embedding\":[1,2,3,4]}]}x", "{\"data\":[{\"index\":0,\"embedding\":[1,2,3,4]},]}",
                                              "{\"data\":[{\"index\":0,\"embedding\":[1,2,3,4]}],}", "{\"data\":[{\"index\":0 \"embedding\":[1,2,3,4]}]}", "{'data':[]}",
                                              "{\"a\":\"\x01\",\"data\":[]}", "{\"a\":\"\\x\",\"data\":[]}", "{\"a\":\"\\u12g4\",\"data\":[]}", "{\"a\":tru,\"data\":[]}", "{\"a\":01,\"data\":[]}"};
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         golden.call.embed.count = 1;
@@ -196,7 +202,7 @@ Test(openai, refuses_what_is_no_json)
 Test(openai, survives_every_truncation)
 {
         const char *whole = "{\"usage\":{\"prompt_tokens\":9},\"data\":[{\"embedding\":[1,2,3,4],\"index\":0,\"x\":\"\\u00e4\\\"\"},{\"index\":1,\"embedding\":\"AACAPwAAAEAAAEBAAACAQA==\"}]}";
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
         char *cut = strdup(whole);
 
         golden_init(&golden, RIG_MINILM);
@@ -212,7 +218,7 @@ Test(openai, survives_every_changed_byte)
 {
         const char *whole = "{\"usage\":{\"prompt_tokens\":9},\"data\":[{\"embedding\":[1,2,3,4],\"index\":0,\"x\":\"\\u00e4\\\"\"},{\"index\":1,\"embedding\":\"AACAPwAAAEAAAEBAAACAQA==\"}]}";
         static const char bytes[] = "\"{}[],:\\0e-.n\x01\xff ";
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
         char *changed = strdup(whole);
 
         golden_init(&golden, RIG_MINILM);
@@ -231,7 +237,7 @@ Test(openai, survives_every_changed_byte)
 Test(openai, bounds_nesting)
 {
         enum { DEEP = 100000 };
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
         char *body = malloc(DEEP + 64);
         size_t len;
 
@@ -245,7 +251,7 @@ Test(openai, bounds_nesting)
 
 Test(openai, keeps_to_the_arena)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         golden.call.arena = arena_new(8);
@@ -256,7 +262,7 @@ Test(openai, keeps_to_the_arena)
 
 Test(openai, finds_an_error_inside_a_200)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         golden_init(&golden, RIG_MINILM);
         expect_code(&golden, "{\"error\":{\"message\":\"m\",\"type\":\"server_error\",\"param\":null,\"code\":null}}", CODE_UNAVAILABLE);
@@ -313,7 +319,7 @@ static void chat_init(struct golden *golden)
 
 Test(openai, asks_for_a_chat)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         chat_init(&golden);
         expect_body(&golden, "{\"model\":\"chat\",\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"brief\\\"\"},{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":64}");
@@ -328,7 +334,7 @@ Test(openai, asks_for_a_chat)
 
 Test(openai, reads_a_chat_answer)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         chat_init(&golden);
         cr_assert_eq(parse(&golden, "{\"id\":\"x\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hall\\u00f6chen\",\"refusal\":null},\"finish_reason\":\"length\"}],"
@@ -343,7 +349,7 @@ Test(openai, reads_a_chat_answer)
 
 Test(openai, takes_a_chat_answer_without_usage_or_reason)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         chat_init(&golden);
         cr_assert_eq(parse(&golden, "{\"choices\":[{\"message\":{\"content\":\"\"},\"finish_reason\":null}],\"usage\":{\"prompt_tokens\":-5,\"prompt_tokens_details\":{\"cached_tokens\":3}}}"), 0);
@@ -355,7 +361,7 @@ Test(openai, takes_a_chat_answer_without_usage_or_reason)
 
 Test(openai, tells_refusals_and_filters_apart)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         chat_init(&golden);
         expect_code(&golden, "{\"choices\":[{\"message\":{\"content\":null,\"refusal\":\"I can't\"},\"finish_reason\":\"stop\"}]}", CODE_REFUSAL);
@@ -372,7 +378,7 @@ Test(openai, tells_refusals_and_filters_apart)
 
 Test(openai, wants_json_where_a_schema_was_given)
 {
-        struct golden golden;
+        AUTO(golden_fini) struct golden golden = {0};
 
         chat_init(&golden);
         golden.call.llm.response_schema = SPAN("{}");
