@@ -51,7 +51,7 @@ below_workers := workers queues providers retrieval config
 
 define room_rules
 $(BUILD)/lib$(1).a: $(filter-out $(BUILD)/workers/main.o,$(call objects_of,$(1)))
-	@rm -f $$@ && ar rcs $$@ $$^
+	@rm -f $$@ && gcc-ar rcs $$@ $$^
 $(BUILD)/tests/unit-$(1): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/unit/$(1)/*.c))) $(RUNNER) $(below_$(1):%=$(BUILD)/lib%.a)
 	@echo "  link $$@"
 	@$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(CRITERION_LDLIBS) $$(LDLIBS_ALL)

@@ -65,30 +65,14 @@ void buffer_advance(struct buffer *buffer, size_t written)
         buffer->data[buffer->len] = '\0';
 }
 
-void buffer_add(struct buffer *buffer, const void *data, size_t len)
+void buffer_add_slowly(struct buffer *buffer, const void *data, size_t len)
 {
         char *room = buffer_reserve(buffer, len);
 
         if (!room)
                 return;
-        if (len)
-                memcpy(room, data, len);
+        memcpy(room, data, len);
         buffer_advance(buffer, len);
-}
-
-void buffer_span(struct buffer *buffer, struct span s)
-{
-        buffer_add(buffer, s.data, s.len);
-}
-
-void buffer_string(struct buffer *buffer, const char *s)
-{
-        buffer_add(buffer, s, strlen(s));
-}
-
-void buffer_char(struct buffer *buffer, char c)
-{
-        buffer_add(buffer, &c, 1);
 }
 
 /* Writes value in decimal so that it ends before `end`; returns where it begins. */

@@ -25,10 +25,32 @@ void buffer_reset(struct buffer *buffer);
 char *buffer_reserve(struct buffer *buffer, size_t more);
 void buffer_advance(struct buffer *buffer, size_t written);
 
-void buffer_add(struct buffer *buffer, const void *data, size_t len);
-void buffer_span(struct buffer *buffer, struct span s);
-void buffer_string(struct buffer *buffer, const char *s);
-void buffer_char(struct buffer *buffer, char c);
+/* Inline where there is room already: a result is rendered by some sixty of these. */
+void buffer_add_slowly(struct buffer *buffer, const void *data, size_t len);
+static inline void buffer_add(struct buffer *buffer, const void *data, size_t len)
+{
+        if (len == 0)
+                return;
+        if (len >= buffer->cap - buffer->len || buffer->failed) {
+                buffer_add_slowly(buffer, data, len);
+                return;
+        }
+        memcpy(buffer->data + buffer->len, data, len);
+        buffer->len += len;
+        buffer->data[buffer->len] = '\0';
+}
+static inline void buffer_span(struct buffer *buffer, struct span s)
+{
+        buffer_add(buffer, s.data, s.len);
+}
+static inline void buffer_string(struct buffer *buffer, const char *s)
+{
+        buffer_add(buffer, s, strlen(s));
+}
+static inline void buffer_char(struct buffer *buffer, char c)
+{
+        buffer_add(buffer, &c, 1);
+}
 void buffer_int(struct buffer *buffer, int64_t value);
 void buffer_printf(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -33,8 +33,12 @@ int error_set(struct error *err, enum error_code code, const char *format, ...)
 
 void error_clear(struct error *err)
 {
-        memset(err, 0, sizeof *err);
+        err->class = ERR_NONE; /* field by field: each record clears a few, and the message is long */
+        err->code = CODE_NONE;
+        err->retriable = false;
+        err->retry_after_ms = 0;
         err->input = -1;
+        err->message[0] = '\0';
 }
 
 const char *error_class_name(enum error_class class)

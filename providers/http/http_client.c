@@ -44,7 +44,7 @@ struct http_target {
         size_t handle_count, handles_max;
         size_t response_bytes_max;
         int64_t connect_timeout_ms;
-        bool http2;
+        bool http2, tls;
 };
 
 static void on_end(CURL *easy, CURLcode result);
@@ -174,7 +174,7 @@ static bool handle_set_up(struct http_handle *handle)
 {
         struct http_target *target = handle->target;
         CURL *easy = handle->easy;
-        bool ok = http_glue_set_up(target->client->glue, easy);
+        bool ok = http_glue_set_up(target->client->glue, easy, target->tls);
 
         ok &= curl_easy_setopt(easy, CURLOPT_CURLU, target->url) == CURLE_OK;
         ok &= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, target->headers) == CURLE_OK;
@@ -253,6 +253,7 @@ struct http_target *http_target_new(struct http_client *client, const struct htt
         target->response_bytes_max = options->response_bytes_max;
         target->handles_max = options->handles_max;
         target->http2 = options->http2;
+        target->tls = strncasecmp(options->url, "https:", 6) == 0;
         client->handles_max += target->handles_max;
         http_glue_expect(client->glue, client->handles_max);
         if (target_set_up(target, options) && (target->free = handle_new(target)))

@@ -8,7 +8,7 @@
  *                 callbacks have run (a fed event of the lowest priority), before the loop sleeps. A provider may answer within the
  *                 kick, behind the loop's prepare watchers: then the loop is kept from sleeping, so that whoever waits runs at once
  *
- * Names and TLS sessions are shared by all shards. */
+ * All shards share TLS sessions, and with them names; plain connections have nothing to gain, and would pay for the look-ups. */
 #include "providers/http/http_glue.h"
 
 #include <stdlib.h>
@@ -334,9 +334,9 @@ struct http_shard *http_glue_shard(struct http_glue *glue)
         return shard;
 }
 
-bool http_glue_set_up(struct http_glue *glue, CURL *easy)
+bool http_glue_set_up(struct http_glue *glue, CURL *easy, bool tls)
 {
-        bool ok = curl_easy_setopt(easy, CURLOPT_SHARE, glue->share) == CURLE_OK;
+        bool ok = !tls || curl_easy_setopt(easy, CURLOPT_SHARE, glue->share) == CURLE_OK;
 
         ok &= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
         ok &= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, glue) == CURLE_OK;

@@ -20,8 +20,8 @@ struct ev_loop *http_glue_loop(const struct http_glue *glue);
 void http_glue_expect(struct http_glue *glue, size_t handles);
 /* One of the multis, in turn; made when first asked for. NULL: no memory. */
 struct http_shard *http_glue_shard(struct http_glue *glue);
-/* What a handle needs so that its connections are this glue's. */
-bool http_glue_set_up(struct http_glue *glue, CURL *easy);
+/* What a handle needs so that its connections are this glue's; tls: its URL is https. */
+bool http_glue_set_up(struct http_glue *glue, CURL *easy, bool tls);
 
 int http_shard_add(struct http_shard *shard, CURL *easy);
 void http_shard_remove(struct http_shard *shard, CURL *easy);

@@ -355,3 +355,54 @@ Test(http_client, ignores_the_environments_proxy)
         end(&fixture);
         free(answer);
 }
+
+/* As the worker does it: tasks run before the loop sleeps, and start requests then. An answer that comes at once must not lie there. */
+struct chain {
+        struct fixture *fixture;
+        struct post post;
+        int left;
+};
+
+static void on_before_sleep(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+        struct chain *chain = watcher->data;
+
+        (void)events;
+        if (!chain->post.done)
+                return;
+        http_release(&chain->post.exchange);
+        if (--chain->left)
+                start(chain->fixture, &chain->post, 5000);
+        else
+                ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_guard(struct ev_loop *loop, ev_timer *timer, int events)
+{
+        (void)timer;
+        (void)events;
+        ev_break(loop, EVBREAK_ALL);
+}
+
+Test(http_client, keeps_the_loop_awake_when_an_answer_comes_at_once)
+{
+        char *answer = fake_answer("200 OK", "", "[]");
+        struct fixture fixture;
+        struct chain chain = {.fixture = &fixture, .left = 500};
+        ev_prepare before_sleep;
+        ev_timer guard;
+
+        begin(&fixture, FAKE_ANSWER, answer);
+        ev_prepare_init(&before_sleep, on_before_sleep);
+        before_sleep.data = &chain;
+        ev_prepare_start(fixture.loop, &before_sleep);
+        ev_timer_init(&guard, on_guard, WAIT_S, 0);
+        ev_timer_start(fixture.loop, &guard);
+        start(&fixture, &chain.post, 5000);
+        ev_run(fixture.loop, 0);
+        cr_assert_eq(chain.left, 0, "%d answers were left lying", chain.left);
+        ev_prepare_stop(fixture.loop, &before_sleep);
+        ev_timer_stop(fixture.loop, &guard);
+        end(&fixture);
+        free(answer);
+}

@@ -242,7 +242,7 @@ Test(openai, bounds_nesting)
         size_t len;
 
         golden_init(&golden, RIG_MINILM);
-        len = (size_t)sprintf(body, "{\"a\":");
+        len = (size_t)snprintf(body, DEEP, "{\"a\":");
         memset(body + len, '[', DEEP);
         body[len + DEEP] = '\0';
         expect_code(&golden, body, CODE_BAD_RESPONSE);
