@@ -91,6 +91,7 @@ $(BUILD)/tests/flow_tests: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/f
 UNITS := $(ROOMS:%=$(BUILD)/tests/unit-%)
 RUN_UNITS = $(foreach unit,$(UNITS),'$(unit) --jobs 2')
 RUN_FLOW = 'MILLRACE_STUB=$(FAKES) $(BUILD)/tests/flow_tests --jobs 2'
+RUN_RULES = tests/lint/includes.sh tests/lint/banned.sh tests/lint/style.sh tests/lint/sizes.sh
 FULL = $(MAKE) --no-print-directory
 
 .PHONY: help all deps demo test unit flow system asan ubsan tsan fuzz bench lint format install clean
@@ -110,7 +111,7 @@ demo: ## install, build, and run the main job: ingest a collection, ask it quest
 test: ## install, build, and run every test
 	@$(FULL) deps
 	@$(FULL) -j2 all $(UNITS) $(BUILD)/tests/flow_tests $(FAKES)
-	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW) 'tests/lint/run.sh' 'tests/system/run.sh --build $(BUILD)'
+	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW) $(RUN_RULES) 'tests/system/run.sh --build $(BUILD)'
 
 unit: $(UNITS) ## the unit tests alone
 	@tests/run.sh $(RUN_UNITS)
@@ -141,16 +142,17 @@ bench: all $(FAKES) $(BENCH) ## one worker beside the sum of its bare parts, on 
 fuzz: ## fuzz the request decoder and the configuration loader for a minute each
 	@tests/fuzz/run.sh 60
 
-lint: ## the source's own checks, clang-tidy and cppcheck where installed
-	@tests/lint/run.sh
-	@tests/lint/analyzers.sh
+lint: ## the house rules, then clang-tidy and cppcheck where they are installed
+	@tests/run.sh tests/lint/selftest.sh $(RUN_RULES) tests/lint/cppcheck.sh "LINT_CFLAGS='$(PACKAGE_CFLAGS) $(DEPS_CFLAGS)' tests/lint/tidy.sh"
 
 format: ## lay the sources out by .clang-format
-	@git ls-files '*.c' '*.h' | xargs clang-format -i
+	@tests/lint/format.sh --write
 
 PREFIX ?= /usr/local
-install: all ## install the binary and its FAISS library under $(DESTDIR)$(PREFIX)
-	install -D -m 755 $(BUILD)/millrace $(DESTDIR)$(PREFIX)/bin/millrace
+install: all ## install the binary and its FAISS libraries under $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/millrace
+	cp -a $(FAISS_LIBDIR)/libfaiss.so* $(wildcard $(FAISS_LIBDIR)/glibc-hwcaps) $(DESTDIR)$(PREFIX)/lib/millrace/
+	@$(CC) $(LDFLAGS_ALL) -Wl,-rpath,$(PREFIX)/lib/millrace -o $(DESTDIR)$(PREFIX)/bin/millrace $(BUILD)/workers/main.o -Wl,--start-group $(archives) -Wl,--end-group $(LDLIBS_ALL)
 
 clean: ## remove what was built
 	rm -rf build build-*

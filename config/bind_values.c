@@ -108,7 +108,7 @@ static void refuse_choice(struct binder *binder, const struct target *target)
 {
         const struct option_choice *choices = target->option->choices;
         const char *near = options_suggest_choice(choices, target->node->text);
-        AUTO_BUFFER names;
+        AUTO_BUFFER names = {0};
 
         buffer_init(&names, FAULT_TEXT_BYTES);
         for (size_t i = 0; choices[i].name; i++)

@@ -96,7 +96,7 @@ static void drop_live(struct collection *collection, struct document *document)
 static int analyse(struct collection *collection, const struct stored_chunk *chunk, struct term_counts *ret_terms,
                    struct error *err)
 {
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
 
         buffer_init(&text, chunk->title.len + chunk->text.len + 16);
         collection_indexed_text(&text, chunk->title, chunk->text);

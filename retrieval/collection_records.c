@@ -27,7 +27,7 @@ void collection_chunk_key(struct buffer *out, struct span tenant, struct span do
 
 int32_t collection_partition(struct span tenant, struct span document, int32_t partitions)
 {
-        AUTO_BUFFER key;
+        AUTO_BUFFER key = {0};
 
         buffer_init(&key, TENANT_BYTES_MAX + DOCUMENT_BYTES_MAX + 2);
         collection_document_key(&key, tenant, document);

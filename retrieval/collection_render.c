@@ -26,7 +26,7 @@ static int append_json(const char *data, size_t len, void *out)
 
 static struct span copy_metadata(struct arena *arena, const json_t *metadata)
 {
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
         struct span result = SPAN("{}");
 
         buffer_init(&text, 16 << 20);

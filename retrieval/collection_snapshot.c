@@ -162,7 +162,7 @@ static int append_json(const char *data, size_t len, void *out)
 static bool write_chunk(struct writer *writer, const struct stored_chunk *chunk, size_t dimensions)
 {
         struct buffer *out = &writer->payload;
-        AUTO_BUFFER metadata;
+        AUTO_BUFFER metadata = {0};
 
         buffer_init(&metadata, FRAME_BYTES_MAX);
         if (chunk->metadata)

@@ -68,6 +68,7 @@ static inline struct span buffer_view(const struct buffer *buffer)
         return (struct span){buffer->data ? buffer->data : "", buffer->len};
 }
 
+/* AUTO_BUFFER text = {0}; : given back on every way out, before buffer_init() too. */
 #define AUTO_BUFFER AUTO(buffer_fini) struct buffer
 
 #endif

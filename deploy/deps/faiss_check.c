@@ -71,9 +71,9 @@ int main(int argc, char **argv)
                 want = "v3";
 #endif
         omp_set_num_threads(1);
-        srand(1);
+        srandom(1);
         for (int i = 0; i < VECTORS * DIMENSIONS; i++)
-                vectors[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+                vectors[i] = (float)random() / (float)RAND_MAX - 0.5f;
 
         if (faiss_IndexFlat_new_with(&flat, DIMENSIONS, METRIC_L2))
                 die("IndexFlat");

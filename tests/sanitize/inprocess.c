@@ -23,7 +23,7 @@
 
 #include "tests/sanitize/criterion/criterion.h"
 
-enum { JOBS_MAX = 16, FILTERS_MAX = 16, TESTS_MAX = 4096, OUTPUT_BYTES_MAX = 1 << 18, TIMEOUT_S = 60, SLOWER_BY = 5, POLL_MS = 500 };
+enum { JOBS_MAX = 16, FILTERS_MAX = 16, TESTS_MAX = 4096, OUTPUT_BYTES_MAX = 1 << 18, TIMEOUT_S = 30, SLOWER_BY = 4, POLL_MS = 500 };
 
 /* In memory that parent and child share. */
 struct verdict {

@@ -39,7 +39,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
 {
         struct admin_http *admin = user;
         const char *type = "text/plain; charset=utf-8";
-        AUTO_BUFFER body;
+        AUTO_BUFFER body = {0};
         int status;
 
         (void)version;

@@ -83,7 +83,7 @@ static void print_message(const struct arguments *arguments, FILE *out, const ch
 static void print_message(const struct arguments *arguments, FILE *out, const char *format, va_list args)
 {
         char message[MESSAGE_BYTES];
-        AUTO_BUFFER shown;
+        AUTO_BUFFER shown = {0};
 
         vsnprintf(message, sizeof message, format, args);
         buffer_init(&shown, 5 * sizeof message);

@@ -42,7 +42,7 @@ static int run(struct arguments *arguments)
                    *id = arguments->words[0];
         const char *status;
         struct error err;
-        AUTO_BUFFER json;
+        AUTO_BUFFER json = {0};
 
         buffer_init(&json, CANCELLED_BYTES_MAX);
         if (!settings)

@@ -9,7 +9,7 @@ enum { TEXT_BYTES_MAX = 1 << 20 };
 
 static void print_faults(const struct faults *faults, bool json)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, TEXT_BYTES_MAX);
         if (!json) {

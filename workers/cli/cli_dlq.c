@@ -72,7 +72,7 @@ static void list_trim(struct list *list)
 static bool list_letter(void *user, const struct letter *letter)
 {
         struct list *list = user;
-        AUTO_BUFFER line;
+        AUTO_BUFFER line = {0};
 
         buffer_init(&line, LINE_BYTES_MAX);
         if (list->json)
@@ -149,7 +149,7 @@ struct histogram {
 
 static void copy_name(char *to, size_t size, int columns, struct span name)
 {
-        AUTO_BUFFER shown;
+        AUTO_BUFFER shown = {0};
 
         buffer_init(&shown, 1024);
         terminal_line(&shown, name.data ? name : SPAN("?"), columns);
@@ -204,7 +204,7 @@ static void histogram_print(const struct histogram *histogram, bool json)
                 printf("%-9s %-34s %9s  %-24s  %-24s\n", "kind", "error", "letters", "oldest", "newest");
         for (size_t i = 0; i < rows_count; i++) {
                 const struct group *group = &histogram->groups[i];
-                AUTO_BUFFER out;
+                AUTO_BUFFER out = {0};
 
                 buffer_init(&out, LINE_BYTES_MAX);
                 clock_format_rfc3339(group->oldest_ms, oldest);
@@ -254,7 +254,7 @@ struct export
 static bool export_letter(void *user, const struct letter *letter)
 {
         struct export *export = user;
-        AUTO_BUFFER line;
+        AUTO_BUFFER line = {0};
 
         buffer_init(&line, SHOWN_BYTES_MAX);
         letter_render(&line, letter, true);
@@ -281,7 +281,7 @@ static bool show_letter(void *user, const struct letter *letter)
 {
         const struct arguments *arguments = user;
         const struct terminal terminal = terminal_of(stdout);
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, SHOWN_BYTES_MAX);
         if (argument_given(arguments, "json")) {

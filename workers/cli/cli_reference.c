@@ -5,7 +5,7 @@
 
 static int run(struct arguments *arguments)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, REFERENCE_BYTES_MAX);
         reference_render(&out);

@@ -31,7 +31,7 @@ static int run(struct arguments *arguments)
         const int64_t wait_ms = argument_given(arguments, "wait") ? argument_integer(arguments, "wait", WAIT_OTHERWISE_MS) : 0;
         struct error err;
         bool found = false;
-        AUTO_BUFFER json;
+        AUTO_BUFFER json = {0};
         int rc;
 
         buffer_init(&json, RESULT_BYTES_MAX);

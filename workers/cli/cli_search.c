@@ -133,7 +133,7 @@ static void print_hits(const struct arguments *arguments, const struct buffer *j
 {
         const struct terminal terminal = terminal_of(stdout);
         AUTO(release_json) json_t *retrieved = json_loadb(json->data, json->len, 0, NULL);
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
         char when[CLOCK_RFC3339_BYTES];
 
         buffer_init(&out, RESULT_BYTES_MAX);
@@ -160,7 +160,7 @@ static int run(struct arguments *arguments)
         struct search_request request;
         struct search_result result;
         struct error err, embed_err;
-        AUTO_BUFFER json;
+        AUTO_BUFFER json = {0};
 
         buffer_init(&json, RESULT_BYTES_MAX);
         if (!settings)

@@ -74,7 +74,7 @@ static int read_input(struct buffer *text, struct error *err)
 static int build(struct arguments *arguments, enum kind kind, enum lane lane, const struct settings *settings,
                  struct request_text *request, struct error *err)
 {
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
 
         buffer_init(&text, (size_t)settings->worker.payload_bytes_max + 2 * READ_BYTES);
         if (request_has_fields(arguments))
@@ -110,7 +110,7 @@ static int wait_for(const struct arguments *arguments, struct redis_client *redi
 {
         struct error err;
         bool found = false;
-        AUTO_BUFFER json;
+        AUTO_BUFFER json = {0};
 
         buffer_init(&json, RESULT_BYTES_MAX);
         if (redis_client_wait(redis, span_of(request->tenant), span_of(request->id), clock_now_ms() + wait_ms, &json, &found,

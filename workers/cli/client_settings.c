@@ -58,7 +58,7 @@ struct settings *client_settings(const struct arguments *arguments)
 {
         static struct faults faults; /* 50 KB */
         struct settings *settings;
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
 
         buffer_init(&text, 1u << 20);
         settings = settings_load(client_settings_path(arguments), &faults);

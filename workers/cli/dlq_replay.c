@@ -132,7 +132,7 @@ static void refuse(struct replay *replay, const struct letter *letter, const cha
 
 static void print_dry(const struct letter *letter, const char *topic)
 {
-        AUTO_BUFFER line;
+        AUTO_BUFFER line = {0};
 
         buffer_init(&line, 1024);
         buffer_printf(&line, "%s:%d:%" PRId64 " would go to %s, mr-replays %" PRId64 ", id ", letter->record->topic,

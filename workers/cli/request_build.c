@@ -326,7 +326,7 @@ static int make_content_id(enum kind kind, const json_t *body, char id[REQUEST_I
 {
         const char *document = json_string_value(json_object_get(json_object_get(body, "document"), "id"));
         char hex[SHA256_HEX_BYTES];
-        AUTO_BUFFER canonical;
+        AUTO_BUFFER canonical = {0};
 
         buffer_init(&canonical, 1u << 30);
         if (!fields_write_sorted(&canonical, body, NULL, 0))
@@ -380,7 +380,7 @@ static int check_value(enum kind kind, enum lane lane, const struct settings *se
         struct delivery delivery = {.timestamp_ms = clock_wall_ms(), .value = buffer_view(&request->value)};
         char topic[TOPIC_NAME_BYTES];
         struct request *decoded;
-        AUTO_BUFFER scratch;
+        AUTO_BUFFER scratch = {0};
         int rc;
 
         buffer_init(&scratch, 8 * request->value.len + (1u << 20));

@@ -386,7 +386,7 @@ int show_stored(const struct arguments *arguments, struct span json)
         json_error_t fault;
         json_t *result = json_loadb(json.data, json.len, 0, &fault);
         bool ok;
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, SHOWN_BYTES_MAX);
         if (!json_is_object(result)) {

@@ -104,7 +104,7 @@ static void show(struct bulk *bulk, bool last)
 /* A message beside the progress line. */
 static void tell(struct bulk *bulk, const char *what)
 {
-        AUTO_BUFFER shown;
+        AUTO_BUFFER shown = {0};
 
         buffer_init(&shown, 4096);
         terminal_line(&shown, span_of(what), 0);
@@ -313,7 +313,7 @@ static int transfer(struct bulk *bulk, struct error *err)
 
 static void print_json(const struct bulk *bulk, size_t outstanding, double seconds)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
         bool first = true;
 
         buffer_init(&out, 1u << 20);

@@ -204,7 +204,7 @@ static void draw(struct progress *progress, double share, int64_t count, const c
 {
         const int64_t now = clock_now_ms(), elapsed_ms = now - progress->started_ms;
         char text[48], line_data[512];
-        AUTO_BUFFER line;
+        AUTO_BUFFER line = {0};
 
         buffer_init(&line, sizeof line_data);
         buffer_printf(&line, "%s ", progress->label);

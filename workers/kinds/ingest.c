@@ -205,7 +205,7 @@ static int send_chunk(struct task *task, struct sending *sending, size_t n, stru
                                       .vector = work->vectors[n],
                                       .dimensions = (size_t)work->dimensions,
                                       .embedder = span_of(work->embedder)};
-        AUTO_BUFFER key;
+        AUTO_BUFFER key = {0};
 
         buffer_init(&key, KEY_BYTES);
         collection_chunk_key(&key, record.tenant, record.document, record.n);
@@ -219,7 +219,7 @@ static int send_chunk(struct task *task, struct sending *sending, size_t n, stru
 static int send_tombstone(struct task *task, struct sending *sending, size_t n)
 {
         const struct ingest_fields *fields = &task->request.steps[task->step].ingest;
-        AUTO_BUFFER key;
+        AUTO_BUFFER key = {0};
 
         buffer_init(&key, KEY_BYTES);
         collection_chunk_key(&key, task->request.tenant, fields->document, (int64_t)n);
@@ -232,7 +232,7 @@ static int send_document(struct task *task, struct sending *sending, struct erro
         struct ingestion *work = task->work;
         const struct ingest_fields *fields = &task->request.steps[task->step].ingest;
         struct span value = {NULL, 0};
-        AUTO_BUFFER key;
+        AUTO_BUFFER key = {0};
 
         buffer_init(&key, KEY_BYTES);
         collection_document_key(&key, task->request.tenant, fields->document);

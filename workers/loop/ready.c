@@ -7,12 +7,14 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
         struct ready_list *list = watcher->data;
 
         (void)events;
+        list->running = true;
         for (size_t n = 0; list->first && n < list->turn_max; n++) {
                 struct task *task = list->first;
 
                 ready_remove(list, task);
                 list->run(task);
         }
+        list->running = false;
         if (list->first)
                 ev_idle_start(loop, &list->not_yet);
         else
@@ -50,6 +52,8 @@ void ready_add(struct ready_list *list, struct task *task)
         else
                 list->first = task;
         list->last = task;
+        if (!list->running)
+                ev_idle_start(list->loop, &list->not_yet); /* it may have come between the drain and the sleep */
 }
 
 void ready_remove(struct ready_list *list, struct task *task)

@@ -3,6 +3,7 @@
 #define WORKERS_LOOP_READY_H
 
 #include <ev.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct task;
@@ -11,8 +12,9 @@ struct ready_list {
         struct ev_loop *loop;
         struct task *first, *last;
         size_t turn_max;
+        bool running;
         ev_prepare before_wait; /* runs what is ready before the loop would sleep */
-        ev_idle not_yet;        /* keeps the loop from sleeping while some are left */
+        ev_idle not_yet;        /* keeps the loop from sleeping while some are left, or have come since */
         void (*run)(struct task *task);
 };
 

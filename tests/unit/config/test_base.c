@@ -44,7 +44,7 @@ Test(arena, copies_are_terminated)
 
 Test(buffer, stops_at_its_maximum)
 {
-        AUTO_BUFFER buffer;
+        AUTO_BUFFER buffer = {0};
 
         buffer_init(&buffer, 10);
         buffer_string(&buffer, "0123456789");
@@ -56,7 +56,7 @@ Test(buffer, stops_at_its_maximum)
 
 Test(buffer, escapes_json_strings)
 {
-        AUTO_BUFFER buffer;
+        AUTO_BUFFER buffer = {0};
 
         buffer_init(&buffer, 1000);
         buffer_json_string(&buffer, SPAN("a\"b\\c\n\t\x01\x7f\xc3\xa9"));
@@ -71,7 +71,7 @@ static float parse_one(const char *text)
 Test(buffer, floats_read_back_the_same)
 {
         static const float known[] = {0.0f, 1.0f, -1.0f, 0.1f, -0.05f, 123456.789f, 1e-5f, 9.9999e-6f, 99999992.0f, 1e8f, 3.4e38f, 1e-44f, 0.99999994f, 10.0f};
-        AUTO_BUFFER buffer;
+        AUTO_BUFFER buffer = {0};
 
         buffer_init(&buffer, 1000);
         for (size_t i = 0; i < COUNT_OF(known); i++) {
@@ -83,7 +83,7 @@ Test(buffer, floats_read_back_the_same)
 
 Test(buffer, random_floats_read_back_the_same)
 {
-        AUTO_BUFFER buffer;
+        AUTO_BUFFER buffer = {0};
         uint64_t state = 42;
 
         buffer_init(&buffer, 1000);
@@ -111,7 +111,7 @@ Test(buffer, doubles_are_short_and_exact)
                 double value;
                 const char *text;
         } cases[] = {{0, "0"}, {-3, "-3"}, {0.1, "0.1"}, {0.00000014, "1.4e-07"}, {1e300, "1e+300"}, {1.0 / 3, "0.3333333333333333"}};
-        AUTO_BUFFER buffer;
+        AUTO_BUFFER buffer = {0};
 
         buffer_init(&buffer, 100);
         for (size_t i = 0; i < COUNT_OF(cases); i++) {

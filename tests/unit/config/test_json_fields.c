@@ -151,7 +151,7 @@ Test(fields, takes_null_for_a_required_value_of_any_type)
 Test(fields, canonical_text_is_sorted_and_compact)
 {
         static const char *const skip[] = {"e"};
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
 
         buffer_init(&text, 1000);
         value = json_loads("{\"e\": 7, \"b\": [1, 2.5, \"\xc3\xa4\"], \"a\": {\"d\": null, \"c\": true}}", 0, NULL);

@@ -329,7 +329,7 @@ Test(load, refuses_what_cannot_be_filled_in_and_shows_no_secret)
 
 Test(load, names_a_file_that_cannot_be_read)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, 4096);
         cr_assert_null(settings_load("/nowhere/millrace.yaml", &faults));

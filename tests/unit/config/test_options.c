@@ -70,7 +70,7 @@ Test(reference, committed_file_is_up_to_date)
 {
         static char committed[REFERENCE_BYTES_MAX];
         FILE *file = fopen("config/REFERENCE.md", "r");
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
         size_t n;
 
         cr_assert(file, "run from the repository's root");
@@ -84,7 +84,7 @@ Test(reference, committed_file_is_up_to_date)
 
 Test(reference, names_every_key)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, REFERENCE_BYTES_MAX);
         reference_render(&out);

@@ -123,7 +123,7 @@ Test(secrets, refuses_what_is_no_regular_file)
 
 Test(secrets, wipes_its_buffer)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
         bool filled;
 
         setenv("MILLRACE_A", "one", 1);

@@ -6,7 +6,7 @@
 static json_t *render(const struct outcome *outcome, const char *result)
 {
         json_t *tree;
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, 100000);
         outcome_open(&out, outcome, result != NULL);

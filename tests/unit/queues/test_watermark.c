@@ -109,11 +109,11 @@ static void one_history(unsigned seed, size_t window)
         int64_t under_way[OFFSETS];
         size_t count = 0;
 
-        srand(seed);
-        o->first = o->next = rand() % 100;
+        srandom(seed);
+        o->first = o->next = random() % 100;
         while (o->next < OFFSETS - 200 || count > 0) {
-                if (o->next < OFFSETS - 200 && rand() % 100 < 55) {
-                        int64_t offset = o->next + (rand() % 10 == 0 ? rand() % 90 : 0);
+                if (o->next < OFFSETS - 200 && random() % 100 < 55) {
+                        int64_t offset = o->next + (random() % 10 == 0 ? random() % 90 : 0);
                         bool room = count == 0 || offset - oracle_mark(o) < (int64_t)w.window;
 
                         cr_assert_eq(watermark_fits(&w, offset), room, "seed %u", seed);
@@ -126,7 +126,7 @@ static void one_history(unsigned seed, size_t window)
                                 under_way[count++] = offset;
                         }
                 } else if (count > 0) {
-                        size_t at = (size_t)rand() % count;
+                        size_t at = (size_t)random() % count;
                         int64_t before = oracle_mark(o), offset = under_way[at];
 
                         under_way[at] = under_way[--count];

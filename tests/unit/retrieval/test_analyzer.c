@@ -103,7 +103,7 @@ Test(term_counts, counts_in_order_of_first_occurrence)
 Test(term_counts, many_terms_keep_their_text)
 {
         struct analyzer *analyzer = analyzer_new("none", NULL);
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
         AUTO_TERM_COUNTS counts, few;
         char expected[16];
 

@@ -149,7 +149,7 @@ Test(bm25, agrees_with_brute_force_through_adds_and_removals)
         double scores[TEXTS];
 
         for (int i = 0; i < TEXTS; i++) {
-                AUTO_BUFFER text;
+                AUTO_BUFFER text = {0};
 
                 buffer_init(&text, 4096);
                 lengths[i] = (int)(next_random(&random) % WORDS);
@@ -167,7 +167,7 @@ Test(bm25, agrees_with_brute_force_through_adds_and_removals)
         }
         for (int round = 0; round < 20; round++) {
                 int query[6];
-                AUTO_BUFFER text;
+                AUTO_BUFFER text = {0};
 
                 buffer_init(&text, 4096);
                 for (int q = 0; q < 6; q++) {

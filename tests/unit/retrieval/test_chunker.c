@@ -266,7 +266,7 @@ Test(chunker, hostile_html_takes_linear_time)
 {
         static const char *const parts[] = {"<b>", "</i>",     "<a x ",     "<!--", "&#",
                                             "<p",  "<script>", "</script ", "'\"=", "<![CDATA["};
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
 
         buffer_init(&text, 8 << 20);
         for (size_t p = 0; p < COUNT_OF(parts); p++) {
@@ -280,7 +280,7 @@ Test(chunker, hostile_html_takes_linear_time)
 
 Test(chunker, never_within_a_grapheme)
 {
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
         struct text_cursor *graphemes = text_cursor_new(TEXT_GRAPHEMES, NULL);
         AUTO_FREE bool *boundary = NULL;
         size_t from, to;
@@ -309,7 +309,7 @@ Test(chunker, every_word_is_in_a_chunk)
         unsigned random = 3;
 
         for (int round = 0; round < 400; round++) {
-                AUTO_BUFFER text;
+                AUTO_BUFFER text = {0};
                 size_t words_total = 0, covered = 0;
 
                 buffer_init(&text, 1 << 16);
@@ -344,7 +344,7 @@ Test(chunker, every_word_is_in_a_chunk)
 
 Test(chunker, too_many_chunks_are_refused)
 {
-        AUTO_BUFFER text;
+        AUTO_BUFFER text = {0};
         struct chunk_source source = {.format = CHUNK_FORMAT_TEXT, .chunking = {CHUNK_FIXED, 1, 0}};
         struct error err;
 

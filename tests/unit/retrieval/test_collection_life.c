@@ -262,7 +262,7 @@ Test(collection_life, many_updates_are_compacted_away)
 
 Test(collection_life, keys_and_partitions_are_the_contracts)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, 100);
         collection_chunk_key(&out, SPAN("t"), SPAN("a:b"), 12);
@@ -314,7 +314,7 @@ Test(collection_life, vectors_that_are_not_finite_are_not_written)
                                             .vector = vector,
                                             .dimensions = 4,
                                             .embedder = SPAN("e")};
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, 4096);
         cr_assert_eq(collection_encode_chunk(&out, &record, &rig.err), -1);

@@ -72,7 +72,7 @@ void rig_document(struct rig *rig, const char *tenant, const char *document, int
 
 void rig_delete(struct rig *rig, const char *tenant, const char *document)
 {
-        AUTO_BUFFER key;
+        AUTO_BUFFER key = {0};
 
         buffer_init(&key, 1024);
         collection_document_key(&key, span_of(tenant), span_of(document));

@@ -252,7 +252,7 @@ Test(collection_search, a_full_arena_is_an_error)
 
 Test(collection_search, renders_the_contracts_result)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
         AUTO(json_decrefp) json_t *parsed = NULL;
         const json_t *hit, *freshness;
         char positions[32];

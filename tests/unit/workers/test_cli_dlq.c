@@ -162,7 +162,7 @@ static bool show(void *user, const struct letter *letter)
 Test(cli_dlq, one_letter_is_found_by_its_place_and_shown_safely)
 {
         bool found;
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, 65536);
         put_some();

@@ -36,7 +36,7 @@ Test(cli_terminal, shows_control_characters_instead_of_obeying_them)
         };
 
         for (size_t i = 0; i < COUNT_OF(cases); i++) {
-                AUTO_BUFFER out;
+                AUTO_BUFFER out = {0};
 
                 line(&out, span_of(cases[i].text), 0);
                 cr_assert_str_eq(out.data, cases[i].shown);
@@ -47,13 +47,13 @@ Test(cli_terminal, any_bytes_come_out_printable)
 {
         unsigned char bytes[64];
 
-        srand(7);
+        srandom(7);
         for (int round = 0; round < 20000; round++) {
-                const size_t n = (size_t)rand() % sizeof bytes;
-                AUTO_BUFFER out;
+                const size_t n = (size_t)random() % sizeof bytes;
+                AUTO_BUFFER out = {0};
 
                 for (size_t i = 0; i < n; i++)
-                        bytes[i] = (unsigned char)(rand() % (round % 2 ? 256 : 64));
+                        bytes[i] = (unsigned char)(random() % (round % 2 ? 256 : 64));
                 buffer_init(&out, 4096);
                 terminal_line(&out, (struct span){(char *)bytes, n}, round % 3 ? 0 : 10);
                 cr_assert(utf8_valid(buffer_view(&out)));
@@ -68,7 +68,7 @@ Test(cli_terminal, any_bytes_come_out_printable)
 
 Test(cli_terminal, cuts_at_the_columns_given)
 {
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         line(&out, SPAN("abcdefghij"), 5);
         cr_assert_str_eq(out.data, "abcd…");
@@ -80,7 +80,7 @@ Test(cli_terminal, cuts_at_the_columns_given)
 Test(cli_terminal, wraps_between_words_and_keeps_lines)
 {
         const struct terminal terminal = {.width = 30};
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, 4096);
         terminal_paragraph(&out, &terminal, SPAN("one two three four five six seven\n\nnew"), 4);
@@ -90,7 +90,7 @@ Test(cli_terminal, wraps_between_words_and_keeps_lines)
 Test(cli_terminal, no_colour_adds_nothing)
 {
         const struct terminal plain = {0}, coloured = {.colour = true};
-        AUTO_BUFFER out;
+        AUTO_BUFFER out = {0};
 
         buffer_init(&out, 64);
         terminal_tone(&out, &plain, TONE_BAD);
