@@ -7,12 +7,13 @@
 #include <stdlib.h>
 
 #include "config/base/buffer.h"
+#include "config/base/clock.h"
 #include "config/base/completion.h"
 #include "config/base/log.h"
 #include "config/base/own.h"
 #include "queues/kafka/index_reader.h"
 
-enum { BATCH_RECORDS_MAX = 512, BATCH_BYTES_MAX = 64 << 20 };
+enum { BATCH_RECORDS_MAX = 512, BATCH_BYTES_MAX = 64 << 20, SNAPSHOT_INTERVAL_MS = 30000 };
 
 struct fed_record {
         int32_t partition;
@@ -23,12 +24,17 @@ struct fed_record {
 
 struct feed {
         struct shelf *shelf;
+        struct ev_loop *loop;
         struct pool *pool;
+        struct settings *settings; /* a reference */
+        const struct collection_settings *collection_settings;
+        char *dir;
         struct index_reader *reader;
         char *identity;
-        bool keeps_snapshot;
         bool ended, ready; /* the topic's end was reached; and all up to it is applied */
-        struct op op;
+        struct op op, snapshot_op;
+        int64_t snapshot_at;     /* when the last one was written, or tried */
+        uint64_t snapshot_holds; /* records applied by then */
         struct buffer bytes;
         struct fed_record records[BATCH_RECORDS_MAX];
         size_t count;
@@ -122,7 +128,26 @@ static void on_end(void *user)
         look_whether_ready(feed);
 }
 
-static int start_reader(struct shelf *shelf, struct ev_loop *loop, struct settings *settings, struct error *err)
+/* On a pool thread; and at the end on the loop's. */
+static int write_snapshot(void *argument, struct error *err)
+{
+        struct feed *feed = argument;
+        struct error why;
+
+        if (collection_snapshot(feed->shelf->collection, feed->identity, &why) == 0)
+                return 0;
+        log_warn("index_snapshot_failed", "collection=%s reason=%s", feed->shelf->name, why.message);
+        if (err)
+                *err = why;
+        return -1;
+}
+
+static void on_snapshot(struct op *op)
+{
+        op_reset(op);
+}
+
+static int start_reader(struct shelf *shelf, struct error *err)
 {
         struct feed *feed = shelf->feed;
         struct collection_position known[COLLECTION_PARTITIONS_MAX];
@@ -141,51 +166,108 @@ static int start_reader(struct shelf *shelf, struct ev_loop *loop, struct settin
         for (size_t i = 0; i < known_count; i++)
                 if (known[i].partition < shelf->partitions)
                         positions[known[i].partition] = known[i].offset;
-        feed->reader = index_reader_new(loop, settings, &config, err);
+        feed->reader = index_reader_new(feed->loop, feed->settings, &config, err);
         return feed->reader ? 0 : -1;
+}
+
+/* An empty replica, or what its snapshot holds. */
+static int open_collection(struct shelf *shelf, bool from_snapshot, struct error *err)
+{
+        struct feed *feed = shelf->feed;
+        const struct model_settings *model = &feed->settings->models[feed->collection_settings->model];
+        char embedder[512];
+        struct error why;
+        bool loaded;
+
+        snprintf(embedder, sizeof embedder, "%s/%s", feed->settings->providers[model->provider].name, model->model);
+        shelf->collection =
+                collection_new(shelf->name, shelf->version, feed->collection_settings, (size_t)model->dimensions, embedder, feed->dir, err);
+        if (!shelf->collection)
+                return -1;
+        if (from_snapshot && feed->dir && collection_open_snapshot(shelf->collection, feed->identity, &loaded, &why) < 0)
+                log_warn("index_snapshot_refused", "collection=%s reason=%s", shelf->name, why.message);
+        return start_reader(shelf, err);
 }
 
 int shelf_open(struct shelf *shelf, struct ev_loop *loop, struct pool *pool, struct settings *settings,
                const struct collection_settings *collection, const char *dir, const char *identity, struct error *err)
 {
-        const struct model_settings *model = &settings->models[collection->model];
         struct feed *feed = calloc(1, sizeof *feed);
-        char embedder[512];
-        struct error why;
-        bool loaded;
 
         if (!feed)
                 return error_set(err, CODE_INTERNAL, "out of memory");
         shelf->feed = feed;
-        *feed = (struct feed){.shelf = shelf, .pool = pool, .identity = strdup(identity), .keeps_snapshot = dir != NULL};
+        *feed = (struct feed){.shelf = shelf,
+                              .loop = loop,
+                              .pool = pool,
+                              .settings = settings_ref(settings),
+                              .collection_settings = collection,
+                              .dir = dir ? strdup(dir) : NULL,
+                              .identity = strdup(identity),
+                              .snapshot_at = clock_now_ms()};
         op_init(&feed->op, on_applied);
+        op_init(&feed->snapshot_op, on_snapshot);
         buffer_init(&feed->bytes, BATCH_BYTES_MAX);
-        snprintf(embedder, sizeof embedder, "%s/%s", settings->providers[model->provider].name, model->model);
-        shelf->collection = collection_new(shelf->name, shelf->version, collection, (size_t)model->dimensions, embedder, dir, err);
-        if (!shelf->collection)
-                return -1;
-        if (dir && collection_open_snapshot(shelf->collection, identity, &loaded, &why) < 0)
-                log_warn("index_snapshot_refused", "collection=%s reason=%s", shelf->name, why.message);
-        return start_reader(shelf, loop, settings, err);
+        if (!feed->identity || (dir && !feed->dir))
+                return error_set(err, CODE_INTERNAL, "out of memory");
+        return open_collection(shelf, true, err);
 }
 
 void shelf_close(struct shelf *shelf)
 {
         struct feed *feed = shelf->feed;
-        struct error err;
 
         if (!feed)
                 return;
         op_abort(&feed->op); /* waits for a batch that is being applied */
+        op_abort(&feed->snapshot_op);
         index_reader_free(feed->reader);
-        if (shelf->collection && feed->keeps_snapshot && collection_snapshot(shelf->collection, feed->identity, &err) < 0)
-                log_warn("index_snapshot_failed", "collection=%s reason=%s", shelf->name, err.message);
+        if (shelf->collection && feed->dir)
+                write_snapshot(feed, NULL);
         collection_free(shelf->collection);
         buffer_fini(&feed->bytes);
+        settings_unref(feed->settings);
+        free(feed->dir);
         free(feed->identity);
         free(feed);
         shelf->collection = NULL;
         shelf->feed = NULL;
+}
+
+/* The snapshot's positions are not the topic's: it was deleted and made again, say. No search has begun yet. */
+static void start_over(struct shelf *shelf)
+{
+        struct feed *feed = shelf->feed;
+        struct error err;
+
+        index_reader_free(feed->reader);
+        feed->reader = NULL;
+        collection_free(shelf->collection);
+        shelf->collection = NULL;
+        if (open_collection(shelf, false, &err) < 0)
+                log_error("index_not_opened", "collection=%s reason=%s", shelf->name, err.message);
+}
+
+void shelf_tick(struct shelf *shelf)
+{
+        struct feed *feed = shelf->feed;
+        struct collection_stats stats;
+        struct error err;
+
+        if (!feed || !feed->reader)
+                return;
+        if (!feed->ready && feed->op.state == OP_IDLE && index_reader_error(feed->reader, &err) < 0 && err.code == CODE_INDEX_NOT_READY) {
+                log_warn("index_starts_over", "collection=%s reason=%s", shelf->name, err.message);
+                start_over(shelf);
+                return;
+        }
+        if (!feed->ready || !feed->dir || feed->snapshot_op.state != OP_IDLE || clock_now_ms() - feed->snapshot_at < SNAPSHOT_INTERVAL_MS)
+                return;
+        feed->snapshot_at = clock_now_ms();
+        collection_stats(shelf->collection, &stats);
+        if (stats.applied == feed->snapshot_holds || pool_run(feed->pool, &feed->snapshot_op, write_snapshot, feed) < 0)
+                return;
+        feed->snapshot_holds = stats.applied;
 }
 
 bool shelf_ready(const struct shelf *shelf)

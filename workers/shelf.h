@@ -27,6 +27,10 @@ int shelf_open(struct shelf *shelf, struct ev_loop *loop, struct pool *pool, str
 /* Writes the snapshot (where a dir was given) and frees everything. */
 void shelf_close(struct shelf *shelf);
 
+/* For the loop's slow timer: writes a snapshot (on the pool) when enough is new, and starts over with an empty replica when the snapshot
+ * turns out to belong to another life of the topic. */
+void shelf_tick(struct shelf *shelf);
+
 /* Has the topic been read to its end once? */
 bool shelf_ready(const struct shelf *shelf);
 /* Records between what was read and the topic's end; -1: unknown. */

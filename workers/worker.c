@@ -262,6 +262,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         (void)loop;
         (void)events;
         open_when_ready(worker); /* a topic just made may be unknown to some broker for a moment */
+        for (size_t i = 0; i < worker->shop.shelf_count; i++)
+                shelf_tick(&worker->shop.shelves[i]);
         intake_tick(&worker->intake);
         if (worker->intake.out_of_memory && worker->failed == 0) {
                 error_set(&err, CODE_INTERNAL, "out of memory");

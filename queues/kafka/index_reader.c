@@ -95,7 +95,7 @@ static void take_event(struct index_reader *reader, const rd_kafka_message_t *me
         if (partition &&
             (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || message->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)) {
                 set_state(reader, partition, FAULTY);
-                error_set(&reader->fault, CODE_INTERNAL, "position %lld lies outside of %.120s/%d: the replica is to be built anew",
+                error_set(&reader->fault, CODE_INDEX_NOT_READY, "position %lld lies outside of %.120s/%d: the replica is to be built anew",
                           (long long)partition->position, reader->topic, (int)message->partition);
                 log_error("index position out of range", "partition=%d position=%lld topic=%s", (int)message->partition,
                           (long long)partition->position, reader->topic);

@@ -217,3 +217,24 @@ Test(flow_kinds, a_chain_crosses_workers)
         cr_assert_eq(json_integer_value(flow_at(tree, "attempts")), 1);
         json_decref(tree);
 }
+
+Test(flow_kinds, a_replica_survives_a_restart)
+{
+        char path[256], json[512];
+        json_t *tree;
+        FILE *file;
+
+        ingest("i1", "wal", "Write-ahead logging lets readers and a writer work at the same time.");
+        snprintf(json, sizeof json, "{\"id\":\"r1\",\"collection\":\"docs\",\"query\":\"logging\",\"at_least\":%s}", positions("i1"));
+        flow_submit("retrieve", json);
+        json_decref(flow_result("default", "r1"));
+        flow_restart(NULL);
+        snprintf(path, sizeof path, "%s/collections/docs.v1/snapshot", flow_settings()->data_dir);
+        file = fopen(path, "r");
+        cr_assert(file, "%s", path);
+        fclose(file);
+        flow_submit("retrieve", "{\"id\":\"r2\",\"collection\":\"docs\",\"query\":\"logging\"}");
+        tree = flow_result("default", "r2");
+        cr_assert_str_eq(flow_text(tree, "result.hits.0.document"), "wal");
+        json_decref(tree);
+}

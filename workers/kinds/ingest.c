@@ -4,6 +4,9 @@
  * The lock is a lease in Redis: one writer a document over the whole fleet. A version below the last applied writes nothing. Readers
  * switch when the document record comes, so a death half-way leaves the old version standing; the next delivery writes all again under
  * the same keys. At most SEND_WINDOW records are under way. */
+#include <pthread.h>
+#include <stdlib.h>
+
 #include "config/base/clock.h"
 #include "config/base/digest.h"
 #include "queues/redis/documents.h"
@@ -115,13 +118,43 @@ static int begin(struct task *task, struct error *err)
         return 0;
 }
 
+static pthread_key_t chunker_key;
+static pthread_once_t chunker_once = PTHREAD_ONCE_INIT;
+
+static void free_chunker(void *chunker)
+{
+        chunker_free(chunker);
+}
+
+static void make_chunker_key(void)
+{
+        if (pthread_key_create(&chunker_key, free_chunker) != 0)
+                abort(); /* no more than 1,024 keys in a process: not a matter of load */
+}
+
+/* One a thread; it lives as long. */
+static struct chunker *thread_chunker(struct error *err)
+{
+        struct chunker *chunker;
+
+        pthread_once(&chunker_once, make_chunker_key);
+        chunker = pthread_getspecific(chunker_key);
+        if (chunker || !(chunker = chunker_new(err)))
+                return chunker;
+        if (pthread_setspecific(chunker_key, chunker) == 0)
+                return chunker;
+        chunker_free(chunker);
+        error_set(err, CODE_INTERNAL, "out of memory");
+        return NULL;
+}
+
 /* On a pool thread. */
 static int chunk(void *argument, struct error *err)
 {
-        static _Thread_local struct chunker *chunker; /* one a thread; it lives as long */
         struct ingestion *work = argument;
+        struct chunker *chunker = thread_chunker(err);
 
-        if (!chunker && !(chunker = chunker_new(err)))
+        if (!chunker)
                 return -1;
         return chunker_run(chunker, &work->source, work->arena, &work->chunks, &work->chunk_count, err);
 }
