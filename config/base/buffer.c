@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "config/base/digest.h"
-#include "config/base/swar.h"
+#include "config/base/plain.h"
 
 enum { FIRST_BYTES = 256, FLOAT_TEXT_MAX = 24 };
 
@@ -135,7 +135,7 @@ void buffer_json_string(struct buffer *buffer, struct span s)
 
         buffer_char(buffer, '"');
         while (at < end) {
-                const char *stop = swar_plain_end(at, end);
+                const char *stop = plain_end(at, end);
 
                 buffer_add(buffer, at, (size_t)(stop - at));
                 if (stop < end)

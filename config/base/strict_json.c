@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "config/base/own.h"
-#include "config/base/swar.h"
+#include "config/base/plain.h"
 
 enum { NUMBER_BYTES_MAX = 512 };
 
@@ -143,7 +143,7 @@ static bool take_escaped(struct parser *p, const char *from, struct span *ret, c
                                 return refuse(p, "a bad escape") != NULL;
                         continue;
                 }
-                stop = swar_plain_end(p->at, p->end);
+                stop = plain_end(p->at, p->end);
                 if (stop == p->at)
                         return refuse(p, "a control character in a string") != NULL;
                 memcpy(to, p->at, (size_t)(stop - p->at));
@@ -159,7 +159,7 @@ static bool take_string(struct parser *p, struct span *ret, char **ret_copy)
 {
         const char *from = p->at;
 
-        p->at = swar_plain_end(p->at, p->end);
+        p->at = plain_end(p->at, p->end);
         *ret = (struct span){from, (size_t)(p->at - from)};
         if (p->at < p->end && *p->at == '\\' && !take_escaped(p, from, ret, ret_copy))
                 return false;
