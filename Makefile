@@ -126,15 +126,20 @@ asan: ## unit and flow tests under AddressSanitizer
 	@$(FULL) SANITIZE=address -j2 unit-programs && $(FULL) SANITIZE=address sanitized
 
 ubsan: ## the same under UndefinedBehaviorSanitizer
-	@$(FULL) SANITIZE=undefined -j2 unit-programs && $(FULL) SANITIZE=undefined sanitized
+	@$(FULL) SANITIZE=undefined,float-cast-overflow -j2 unit-programs && $(FULL) SANITIZE=undefined,float-cast-overflow sanitized
 
 tsan: ## the same under ThreadSanitizer
 	@$(FULL) SANITIZE=thread -j2 unit-programs && $(FULL) SANITIZE=thread sanitized
 
+# Exit codes of their own, so that none passes for another; ThreadSanitizer's runtime of gcc 12 can't bear much address randomisation.
+SANITIZER_OPTIONS = ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:exitcode=99 \
+	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=98 \
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitize/tsan.supp:history_size=5:second_deadlock_stack=1:exitcode=66 \
+	$(if $(findstring thread,$(SANITIZE)),$(shell setarch -R true 2>/dev/null && echo setarch -R))
 .PHONY: unit-programs sanitized
 unit-programs: $(UNITS) $(BUILD)/tests/flow_tests $(FAKES)
 sanitized: unit-programs
-	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW)
+	@$(SANITIZER_OPTIONS) tests/run.sh 'tests/sanitize/selftest.sh $(SANITIZE)' $(RUN_UNITS) $(RUN_FLOW)
 
 bench: all $(FAKES) $(BENCH) ## one worker beside the sum of its bare parts, on real Kafka
 	@tests/bench/bench.sh --build $(BUILD)

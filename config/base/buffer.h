@@ -29,7 +29,7 @@ void buffer_advance(struct buffer *buffer, size_t written);
 void buffer_add_slowly(struct buffer *buffer, const void *data, size_t len);
 static inline void buffer_add(struct buffer *buffer, const void *data, size_t len)
 {
-        if (len == 0)
+        if (!data || len == 0)
                 return;
         if (len >= buffer->cap - buffer->len || buffer->failed) {
                 buffer_add_slowly(buffer, data, len);

@@ -168,8 +168,10 @@ static bool has_row(const struct field_row *rows, size_t count, const char *name
         return false;
 }
 
-static int refuse_unknown(const json_t *object, const struct field_row *rows, size_t count, const char *path, struct place *place)
+static int refuse_unknown(const json_t *object, const struct field_row *rows, size_t count, const char *path, const struct place *at_object)
 {
+        struct place place = *at_object;
+
         /* jansson's iterators take a mutable object but change nothing. */
         json_t *walked = (json_t *)(uintptr_t)object;
 
@@ -178,8 +180,8 @@ static int refuse_unknown(const json_t *object, const struct field_row *rows, si
 
                 if (has_row(rows, count, json_object_iter_key(at), json_object_iter_key_len(at)))
                         continue;
-                place_set(place, path, show_name(json_object_iter_key(at), json_object_iter_key_len(at), shown));
-                return fault(place, "unknown field");
+                place_set(&place, path, show_name(json_object_iter_key(at), json_object_iter_key_len(at), shown));
+                return fault(&place, "unknown field");
         }
         return 0;
 }

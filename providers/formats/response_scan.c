@@ -1,6 +1,6 @@
 #include "providers/formats/response_scan.h"
 
-#include "config/base/swar.h"
+#include "config/base/plain.h"
 
 #include <string.h>
 
@@ -85,7 +85,7 @@ bool scan_string(struct scan *scan, struct span *ret_raw, bool *ret_escaped)
                 return fail(scan);
         from = p = scan->text.data + scan->at;
         for (;;) {
-                p = swar_plain_end(p, end);
+                p = plain_end(p, end);
                 if (*p == '"')
                         break;
                 escaped = true;

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <hiredis/hiredis.h>
 #include <pthread.h>
 #include <signal.h>
@@ -33,9 +34,11 @@ static struct {
         struct settings *settings;
         char folder[64];
         pthread_t thread;
-        bool running;
+        pthread_mutex_t mutex; /* guards settled */
+        pthread_cond_t change;
+        bool running, settled; /* settled: the worker has started, or ended without having */
         int ended;
-} rig;
+} rig = {.mutex = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER};
 
 static struct {
         size_t count;
@@ -162,22 +165,39 @@ static void make_topics(void)
                 cr_assert_eq(mock_broker_topic(rig.broker, wanted[i].name, wanted[i].partitions, &err), 0, "%s", err.message);
 }
 
+static void settle(void *user, const char *admin_address)
+{
+        (void)user;
+        (void)admin_address;
+        pthread_mutex_lock(&rig.mutex);
+        rig.settled = true;
+        pthread_cond_signal(&rig.change);
+        pthread_mutex_unlock(&rig.mutex);
+}
+
 static void *run_worker(void *argument)
 {
-        struct worker_options options = {.settings = rig.settings};
+        struct worker_options options = {.settings = rig.settings, .on_started = settle};
         struct error err;
 
         (void)argument;
         rig.ended = worker_run(&options, &err);
         if (rig.ended < 0)
                 fprintf(stderr, "worker: %s\n", err.message);
+        settle(NULL, NULL);
         return NULL;
 }
 
+/* Its signal handlers are up when this returns. */
 static void start_worker(void)
 {
+        rig.settled = false;
         cr_assert_eq(pthread_create(&rig.thread, NULL, run_worker, NULL), 0);
         rig.running = true;
+        pthread_mutex_lock(&rig.mutex);
+        while (!rig.settled)
+                pthread_cond_wait(&rig.change, &rig.mutex);
+        pthread_mutex_unlock(&rig.mutex);
 }
 
 void flow_up(void)
@@ -202,7 +222,6 @@ void flow_stop(void)
 {
         if (!rig.running)
                 return;
-        pause_ms(100); /* its signal handlers are up once it answers; a test that stops at once must not die of it */
         kill(getpid(), SIGTERM);
         pthread_join(rig.thread, NULL);
         rig.running = false;
@@ -217,6 +236,14 @@ void flow_restart(void (*change)(struct settings *settings))
         start_worker();
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        (void)st;
+        (void)type;
+        (void)ftw;
+        return remove(path);
+}
+
 void flow_down(void)
 {
         flow_stop();
@@ -226,6 +253,7 @@ void flow_down(void)
         stop(rig.redis);
         stop(rig.stub);
         settings_unref(rig.settings);
+        nftw(rig.folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 struct settings *flow_settings(void)

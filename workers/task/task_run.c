@@ -6,11 +6,11 @@
 
 #include "config/base/clock.h"
 #include "config/base/log.h"
-#include "queues/deadletter.h"
 #include "queues/kafka/topics.h"
 #include "workers/kinds/kinds_table.h"
 #include "workers/task/retry_policy.h"
 #include "workers/task/task.h"
+#include "workers/task/task_steps.h"
 #include "workers/workshop.h"
 
 enum {
@@ -58,25 +58,25 @@ enum step task_move(struct task *task, enum task_state next)
 }
 
 /* Our own store failed: the same state once more, a little later. */
-static enum step try_again(struct task *task, int64_t wait_ms)
+enum step task_try_again(struct task *task)
 {
         int64_t after = task->op.err.retry_after_ms;
 
         op_reset(&task->op);
         arena_reset(task->scratch);
-        task_wait(task, after > wait_ms ? after : wait_ms);
+        task_wait(task, after > STORE_WAIT_MS ? after : STORE_WAIT_MS);
         return STEP_WAIT;
 }
 
 /* The part of a state that waits for task->op: false when the caller must return *ret. */
-static bool op_ended(struct task *task, enum step *ret)
+bool task_op_ended(struct task *task, enum step *ret)
 {
         if (task->op.state == OP_BUSY || (task->op.state == OP_IDLE && ev_is_active(&task->timer))) {
                 *ret = STEP_WAIT;
                 return false;
         }
         if (task->op.state == OP_DONE && task->op.err.code != CODE_NONE) {
-                *ret = try_again(task, STORE_WAIT_MS);
+                *ret = task_try_again(task);
                 return false;
         }
         return true;
@@ -91,7 +91,7 @@ static void note_failure(struct task *task, const struct error *err)
 }
 
 /* The end: a letter, and a result that says so. */
-static enum step fail(struct task *task, const struct error *err)
+enum step task_fail(struct task *task, const struct error *err)
 {
         note_failure(task, err);
         task->failed = true;
@@ -103,7 +103,7 @@ static enum step expire(struct task *task)
         struct error err;
 
         error_set(&err, CODE_DEADLINE, "the deadline passed in state %s", states[task->state].name);
-        return fail(task, &err);
+        return task_fail(task, &err);
 }
 
 /* ---- DECODE */
@@ -120,7 +120,7 @@ static const char *prefix_of(const struct settings *settings, const char *topic,
         return NULL;
 }
 
-static const char *task_prefix(const struct task *task)
+const char *task_prefix(const struct task *task)
 {
         struct topic_meaning meaning;
         const char *prefix = prefix_of(task->settings, task->delivery.topic, &meaning);
@@ -192,7 +192,7 @@ static enum step step_decode(struct task *task)
         if (failed < 0) {
                 task->no_result = task->request.id.len == 0;
                 if (task->no_result)
-                        return fail(task, &err);
+                        return task_fail(task, &err);
                 task->undecodable = true;
                 task->last = err;
         }
@@ -206,7 +206,7 @@ static bool first_delivery(const struct task *task)
         return task->request.origin_topic == task->delivery.topic;
 }
 
-static int64_t result_ttl_s(const struct task *task)
+int64_t task_result_ttl_s(const struct task *task)
 {
         return task->request.result_ttl_s ? task->request.result_ttl_s : task->settings->redis.result_ttl_s;
 }
@@ -243,7 +243,7 @@ static void name_holder(struct task *task)
 
 static void start_claim(struct task *task)
 {
-        int64_t ttl = result_ttl_s(task), dedupe = task->settings->redis.dedupe_ttl_s;
+        int64_t ttl = task_result_ttl_s(task), dedupe = task->settings->redis.dedupe_ttl_s;
         struct claim_request request = {.lease_ms = task->settings->worker.claim_lease_ms,
                                         .fingerprint = {task->request.fingerprint, SHA256_HEX_BYTES - 1},
                                         .replays = task->request.replays,
@@ -278,7 +278,7 @@ static enum step claim_granted(struct task *task)
         if (task->undecodable) {
                 struct error err = task->last;
 
-                return fail(task, &err);
+                return task_fail(task, &err);
         }
         if (task_remaining_ms(task) <= 0)
                 return expire(task);
@@ -292,7 +292,7 @@ static enum step step_claim(struct task *task)
         enum step ret;
         struct error err;
 
-        if (!op_ended(task, &ret))
+        if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_IDLE) {
                 start_claim(task);
@@ -313,7 +313,7 @@ static enum step step_claim(struct task *task)
                 err = task->last;
                 if (!task->undecodable)
                         error_set(&err, CODE_ID_CONFLICT, "another payload was sent under this id");
-                return fail(task, &err);
+                return task_fail(task, &err);
         }
 }
 
@@ -353,7 +353,7 @@ static enum step step_recall(struct task *task)
         enum step ret;
         bool found;
 
-        if (!op_ended(task, &ret))
+        if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_DONE) {
                 found = task->recall.found && recall_step(task, buffer_view(&task->out));
@@ -376,7 +376,7 @@ static enum step step_attempt(struct task *task)
         enum step ret;
         struct error err;
 
-        if (!op_ended(task, &ret))
+        if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_IDLE) {
                 claim_attempt(task->shop->redis, &task->op, &task->claim, task->settings->worker.claim_lease_ms, &task->renewal);
@@ -391,7 +391,7 @@ static enum step step_attempt(struct task *task)
         if (task->attempts > task->settings->retry.attempts_max) {
                 error_set(&err, CODE_INTERNAL, "given up: %d attempts began and none ended", task->attempts - 1);
                 task->attempts--;
-                return fail(task, &err);
+                return task_fail(task, &err);
         }
         return task_move(task, TASK_CALL);
 }
@@ -409,7 +409,7 @@ static enum step call_failed(struct task *task, const struct error *err)
         task->uncount = err->code == CODE_RATE_LIMITED;
         task->phase = 0;
         if (!retry_at(&policy, err, task->attempts, now, task->deadline, chance, &at))
-                return fail(task, err);
+                return task_fail(task, err);
         if (at - now <= MEMORY_WAIT_MAX_MS) {
                 task_move(task, TASK_BACKOFF);
                 task_wait(task, at - now);
@@ -417,20 +417,6 @@ static enum step call_failed(struct task *task, const struct error *err)
         }
         task->not_before_wall_ms = clock_wall_ms() + (at - now);
         return task_move(task, TASK_RELEASE);
-}
-
-static void total(struct task *task)
-{
-        struct outcome *o = &task->outcome;
-
-        o->usage = (struct outcome_usage){0};
-        o->cost_usd = 0;
-        for (size_t i = 0; i < task->request.step_count; i++) {
-                o->usage.input_tokens += task->steps[i].usage.input_tokens;
-                o->usage.output_tokens += task->steps[i].usage.output_tokens;
-                o->usage.cached_tokens += task->steps[i].usage.cached_tokens;
-                o->cost_usd += task->steps[i].cost_usd;
-        }
 }
 
 /* A chain's steps are rendered as they end; a single one goes straight into the result. */
@@ -450,7 +436,7 @@ static enum step step_finished(struct task *task, const struct kind_row *kind)
         if (!buffer_ok(&task->out) || !step->result.data) {
                 step->result.len = 0;
                 error_set(&err, CODE_TOO_LARGE, "a step's result takes more memory than one may");
-                return fail(task, &err);
+                return task_fail(task, &err);
         }
         return task_move(task, task->step + 1 < task->request.step_count ? TASK_KEEP : TASK_STORE);
 }
@@ -485,7 +471,7 @@ static enum step step_keep(struct task *task)
 {
         enum step ret;
 
-        if (!op_ended(task, &ret))
+        if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_IDLE) {
                 struct span field = span_of(arena_printf(task->scratch, "step:%zu", task->step));
@@ -512,217 +498,11 @@ static enum step step_backoff(struct task *task)
         return task_move(task, task->last.code == CODE_RATE_LIMITED ? TASK_CALL : TASK_ATTEMPT);
 }
 
-/* ---- RELEASE, RETRY, HANDOVER, LETTER */
-
-static enum step step_release(struct task *task)
-{
-        enum step ret;
-
-        if (!op_ended(task, &ret))
-                return ret;
-        if (task->op.state == OP_IDLE) {
-                claim_release(task->shop->redis, &task->op, &task->claim, task->not_before_wall_ms ? task->uncount : 1, &task->renewal);
-                return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
-        }
-        task->claimed = false;
-        if (task->renewal.lost)
-                return task_move(task, TASK_CLAIM);
-        return task_move(task, task->not_before_wall_ms ? TASK_RETRY : TASK_HANDOVER);
-}
-
-static bool send_record(struct task *task, const char *topic, const struct header *headers, size_t count, struct span value)
-{
-        struct outgoing_header *to = arena_alloc_raw(task->scratch, (count + 1) * sizeof *to);
-
-        if (!to)
-                return false;
-        for (size_t i = 0; i < count; i++)
-                to[i] = (struct outgoing_header){headers[i].name, headers[i].value};
-        producer_send(task->shop->producer, &task->op,
-                      &(struct outgoing){.topic = topic,
-                                         .partition = -1,
-                                         .key = task->delivery.key,
-                                         .value = value,
-                                         .headers = to,
-                                         .header_count = count < OUTGOING_HEADERS_MAX ? count : OUTGOING_HEADERS_MAX},
-                      &task->ack);
-        return true;
-}
-
-static bool send_hop(struct task *task, const char *topic)
-{
-        struct hop hop = {.attempts = task->attempts - (task->not_before_wall_ms ? task->uncount : 1),
-                          .step = task->step,
-                          .not_before_wall_ms = task->not_before_wall_ms,
-                          .first_failed_wall_ms = task->first_failed_wall_ms,
-                          .last_failed_wall_ms = task->last_failed_wall_ms,
-                          .last_code = task->last.code != CODE_NONE ? error_code_name(task->last.code) : NULL};
-        size_t count;
-        struct header *headers = envelope_hop_headers(&task->delivery, &task->request, &hop, task->scratch, &count);
-
-        return headers && send_record(task, topic, headers, count, task->delivery.value);
-}
-
-static enum step step_retry(struct task *task)
-{
-        const struct settings *s = task->settings;
-        char topic[TOPIC_NAME_BYTES];
-        enum step ret;
-
-        if (!op_ended(task, &ret))
-                return ret;
-        if (task->op.state == OP_DONE)
-                return task_move(task, TASK_COMMIT);
-        topic_retry(topic, task_prefix(task), task->request.steps[task->step].kind,
-                    s->retry.delays[retry_tier(s->retry.delays_ms, s->retry.delay_count, task->not_before_wall_ms - clock_wall_ms())]);
-        if (!send_hop(task, topic))
-                return try_again(task, STORE_WAIT_MS);
-        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
-}
-
-static enum step step_handover(struct task *task)
-{
-        char topic[TOPIC_NAME_BYTES];
-        enum step ret;
-
-        if (!op_ended(task, &ret))
-                return ret;
-        if (task->op.state == OP_DONE)
-                return task_move(task, TASK_COMMIT);
-        topic_request(topic, task_prefix(task), task->request.steps[task->step].kind, task->request.lane);
-        if (!send_hop(task, topic))
-                return try_again(task, STORE_WAIT_MS);
-        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
-}
-
-static bool send_letter(struct task *task)
-{
-        struct deadletter letter = {.err = task->last,
-                                    .attempts = task->attempts,
-                                    .step = task->step,
-                                    .first_failed_wall_ms = task->first_failed_wall_ms,
-                                    .failed_wall_ms = task->last_failed_wall_ms,
-                                    .worker = task->settings->worker.name};
-        char topic[TOPIC_NAME_BYTES];
-        struct header *headers;
-        size_t count;
-
-        topic_dlq(topic, task_prefix(task), task->request.kind);
-        headers = deadletter_headers(&task->delivery, &task->request, &letter, task->scratch, &count);
-        if (!headers)
-                return false;
-        if (task->value_omitted)
-                headers[count++] = (struct header){"mr-dlq-value-omitted", SPAN("larger than the broker takes")};
-        return send_record(task, topic, headers, count, task->value_omitted ? (struct span){NULL, 0} : task->delivery.value);
-}
-
-static enum step step_letter(struct task *task)
-{
-        enum step ret;
-
-        if (task->op.state == OP_DONE && task->op.err.code == CODE_TOO_LARGE && !task->value_omitted) {
-                task->value_omitted = true;
-                op_reset(&task->op);
-        }
-        if (!op_ended(task, &ret))
-                return ret;
-        if (task->op.state == OP_DONE)
-                return task_move(task, task->no_result ? TASK_COMMIT : TASK_STORE);
-        if (!send_letter(task))
-                return try_again(task, STORE_WAIT_MS);
-        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
-}
-
-/* ---- STORE, COMMIT */
-
-static void fill_outcome(struct task *task)
-{
-        struct outcome *o = &task->outcome;
-        o->request = &task->request;
-        o->status = !task->failed ? STATUS_OK : task->last.code == CODE_DEADLINE ? STATUS_EXPIRED : STATUS_FAILED;
-        o->err = task->last;
-        o->attempts = task->attempts;
-        o->release = task->shop->release;
-        o->completed_wall_ms = clock_wall_ms();
-        o->queued_ms = task->queued_ms;
-        o->total_ms = o->completed_wall_ms > task->request.origin_timestamp_ms ? o->completed_wall_ms - task->request.origin_timestamp_ms : 0;
-        total(task);
-        o->step_count = 0;
-        if (task->request.step_count > 1) {
-                o->steps = task->steps;
-                o->step_count = task->step + 1;
-                if (task->failed) {
-                        task->steps[task->step].kind = task->request.steps[task->step].kind;
-                        task->steps[task->step].status = o->status;
-                        task->steps[task->step].attempts = task->attempts;
-                }
-        }
-}
-
-static bool render_result(struct task *task)
-{
-        struct outcome *o = &task->outcome;
-
-        fill_outcome(task);
-        buffer_reset(&task->out);
-        outcome_open(&task->out, o, o->status == STATUS_OK);
-        if (o->status == STATUS_OK && o->step_count)
-                buffer_span(&task->out, task->steps[task->step].result);
-        else if (o->status == STATUS_OK)
-                kinds_table[task->request.kind].render(task, &task->out);
-        outcome_close(&task->out, o);
-        return buffer_ok(&task->out);
-}
-
-static enum step start_store(struct task *task)
-{
-        static const enum claim_status statuses[] = {CLAIM_OK, CLAIM_FAILED, CLAIM_EXPIRED, CLAIM_CANCELLED};
-        struct result_write *write = arena_alloc(task->scratch, sizeof *write);
-        struct error err;
-
-        if (!write)
-                return try_again(task, STORE_WAIT_MS);
-        if (!render_result(task)) {
-                if (task->failed)
-                        return try_again(task, STORE_WAIT_MS);
-                error_set(&err, CODE_TOO_LARGE, "the result takes more memory than one may");
-                return fail(task, &err);
-        }
-        *write = (struct result_write){.status = statuses[task->outcome.status],
-                                       .json = buffer_view(&task->out),
-                                       .replays = task->request.replays,
-                                       .result_ttl_s = result_ttl_s(task),
-                                       .list = task->request.reply_list};
-        result_store(task->shop->redis, &task->op, &task->claim, write, &task->stored);
-        return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
-}
-
-static enum step step_store(struct task *task)
-{
-        enum step ret;
-
-        if (!op_ended(task, &ret))
-                return ret;
-        if (task->op.state == OP_IDLE)
-                return start_store(task);
-        task->claimed = false;
-        if (task->stored.verdict == RESULT_FENCED)
-                return task_move(task, TASK_CLAIM);
-        return task_move(task, TASK_COMMIT);
-}
-
-static enum step step_commit(struct task *task)
-{
-        source_done(task->record);
-        task->record = NULL;
-        return task_move(task, TASK_DONE);
-}
-
 static enum step (*const runs[TASK_STATES])(struct task *) = {
         [TASK_DECODE] = step_decode,   [TASK_CLAIM] = step_claim,     [TASK_RECALL] = step_recall, [TASK_ATTEMPT] = step_attempt,
-        [TASK_CALL] = step_call,       [TASK_KEEP] = step_keep,       [TASK_BACKOFF] = step_backoff, [TASK_RELEASE] = step_release,
-        [TASK_RETRY] = step_retry,     [TASK_HANDOVER] = step_handover, [TASK_LETTER] = step_letter, [TASK_STORE] = step_store,
-        [TASK_COMMIT] = step_commit,
+        [TASK_CALL] = step_call,       [TASK_KEEP] = step_keep,       [TASK_BACKOFF] = step_backoff, [TASK_RELEASE] = task_step_release,
+        [TASK_RETRY] = task_step_retry,     [TASK_HANDOVER] = task_step_handover, [TASK_LETTER] = task_step_letter, [TASK_STORE] = task_step_store,
+        [TASK_COMMIT] = task_step_commit,
 };
 
 bool task_run(struct task *task)

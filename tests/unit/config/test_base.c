@@ -1,6 +1,7 @@
 /* arena, buffer, clock, digest, utf8, completion, error: the ground floor. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "config/base/arena.h"
@@ -165,6 +166,27 @@ Test(digest, sha256_of_the_known_text)
 
         digest_sha256_hex(SPAN("abc"), hex);
         cr_assert_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+static void *digest_abc(void *hex)
+{
+        digest_sha256_hex(SPAN("abc"), hex);
+        return NULL;
+}
+
+/* What it keeps for the thread goes with the thread: under `make asan` a leak fails this. */
+Test(digest, sha256_on_threads_that_end)
+{
+        char here[SHA256_HEX_BYTES], there[SHA256_HEX_BYTES];
+
+        digest_sha256_hex(SPAN("abc"), here);
+        for (int i = 0; i < 4; i++) {
+                pthread_t thread;
+
+                cr_assert_eq(pthread_create(&thread, NULL, digest_abc, there), 0);
+                pthread_join(thread, NULL);
+                cr_assert_str_eq(there, here);
+        }
 }
 
 Test(digest, murmur2_agrees_with_java_clients)

@@ -1,0 +1,25 @@
+/* Private to workers/task/: the states that task_end.c has, and what both files stand on. */
+#ifndef WORKERS_TASK_TASK_STEPS_H
+#define WORKERS_TASK_TASK_STEPS_H
+
+#include "workers/task/task.h"
+
+enum step task_step_release(struct task *task);
+enum step task_step_retry(struct task *task);
+enum step task_step_handover(struct task *task);
+enum step task_step_letter(struct task *task);
+enum step task_step_store(struct task *task);
+enum step task_step_commit(struct task *task);
+
+/* The part of a state that waits for task->op: false when the caller must return *ret. A failure of our own stores is waited out here. */
+bool task_op_ended(struct task *task, enum step *ret);
+/* The same state once more, a little later. */
+enum step task_try_again(struct task *task);
+/* The end: a letter, and a result that says so. */
+enum step task_fail(struct task *task, const struct error *err);
+
+/* The prefix of the topics that the record came by: the common one or a tenant's own. */
+const char *task_prefix(const struct task *task);
+int64_t task_result_ttl_s(const struct task *task);
+
+#endif
