@@ -10,6 +10,7 @@ struct deadletter {
         size_t step;
         int64_t first_failed_wall_ms, failed_wall_ms;
         const char *worker;
+        const char *omitted; /* what had to be left out: "value", "headers", "key" and a reason; NULL: nothing */
 };
 
 /* The letter's headers: the producer's own, then the letter's. From the arena; NULL when it is full. */

@@ -60,7 +60,7 @@ static int bounded_int(int64_t value)
 }
 
 /* Where it first came from, how often it was tried: from millrace's headers, or this delivery itself. */
-static void read_own_headers(const struct delivery *delivery, struct arena *arena, struct request *request)
+static void read_own_headers(const struct delivery *delivery, bool ignore_origin, struct arena *arena, struct request *request)
 {
         struct span topic = delivery_header(delivery, "mr-origin-topic");
 
@@ -68,11 +68,12 @@ static void read_own_headers(const struct delivery *delivery, struct arena *aren
         request->replays = bounded_int(header_int(delivery, "mr-replays", 0));
         request->not_before_wall_ms = header_int(delivery, "mr-not-before", 0);
         request->deadline_wall_ms = header_int(delivery, "mr-deadline", 0);
+        clock_parse_rfc3339(delivery_header(delivery, "mr-first-failed-at"), false, &request->first_failed_wall_ms);
         request->origin_topic = delivery->topic;
         request->origin_partition = delivery->partition;
         request->origin_offset = delivery->offset;
         request->origin_timestamp_ms = delivery->timestamp_ms;
-        if (topic.len && topic.len <= 249) {
+        if (!ignore_origin && topic.len && topic.len <= 249) {
                 request->origin_topic = arena_copy(arena, topic);
                 request->origin_partition = (int32_t)bounded_int(header_int(delivery, "mr-origin-partition", 0));
                 request->origin_offset = header_int(delivery, "mr-origin-offset", 0);
@@ -82,11 +83,11 @@ static void read_own_headers(const struct delivery *delivery, struct arena *aren
 
 static void read_identity(const json_t *tree, const struct delivery *delivery, struct request *request)
 {
-        const json_t *id = json_object_get(tree, "id"), *tenant = json_object_get(tree, "tenant");
+        const json_t *id = json_object_get(tree, "id"), *given = json_object_get(tree, "tenant"), *tenant = json_is_null(given) ? NULL : given;
         struct span found = json_is_string(id) ? (struct span){json_string_value(id), json_string_length(id)} : (struct span){NULL, 0};
         struct span of = tenant ? (struct span){json_string_value(tenant), json_string_length(tenant)} : SPAN("default");
 
-        if (!id)
+        if (!id || json_is_null(id))
                 found = delivery_header(delivery, "ce_id");
         if (envelope_valid_id(found) && of.data && envelope_valid_tenant(of)) {
                 request->id = found;
@@ -198,7 +199,7 @@ int envelope_decode(const struct delivery *delivery, enum kind kind, enum lane l
                     struct arena *arena, struct buffer *scratch, struct request *request, struct error *err)
 {
         *request = (struct request){.kind = kind, .lane = lane};
-        read_own_headers(delivery, arena, request);
+        read_own_headers(delivery, limits->ignore_origin, arena, request);
         if (check_bytes(delivery->value, limits, err) < 0 || !(request->tree = parse(delivery->value, err))) {
                 struct span raw = delivery->value;
 

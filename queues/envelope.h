@@ -28,9 +28,9 @@ enum {
         DEPTH_MAX = 32,
         EMBED_INPUTS_MAX = 2048,
         TOP_K_MAX = 1000,
-        RERANK_DOCUMENTS_MAX = 1000,
-        DOCUMENT_METADATA_BYTES_MAX = 16384,
-        HEADERS_MAX = 256, /* further ones are not carried on */
+        RERANK_DOCUMENTS_MAX = 4096,
+        DOCUMENT_METADATA_BYTES_MAX = 65536,
+        HEADERS_MAX = 256, /* of a record, millrace's own included; further ones are not carried on */
 };
 
 struct header {
@@ -154,6 +154,7 @@ struct request {
         int attempts, replays;
         size_t first_step; /* mr-step: the step to go on with */
         int64_t not_before_wall_ms; /* 0: at once */
+        int64_t first_failed_wall_ms; /* 0: it has not failed yet */
         const char *origin_topic;
         int32_t origin_partition;
         int64_t origin_offset, origin_timestamp_ms;
@@ -165,6 +166,7 @@ struct request {
 struct envelope_limits {
         size_t payload_bytes_max;
         int64_t lane_timeout_ms[LANE_COUNT];
+        bool ignore_origin; /* this is the first delivery, whatever mr-origin-… say */
 };
 
 /* kind, lane: of the topic that the record's first delivery came by (for retry topics: of mr-origin-topic). Fills *request from the

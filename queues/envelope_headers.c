@@ -6,8 +6,6 @@
 #include "queues/deadletter.h"
 #include "queues/envelope.h"
 
-enum { OWN_HEADERS_MAX = 20 };
-
 struct span delivery_header(const struct delivery *delivery, const char *name)
 {
         for (size_t i = delivery->header_count; i-- > 0;)
@@ -21,22 +19,16 @@ bool envelope_own_header(const char *name)
         return strncasecmp(name, "mr-", 3) == 0;
 }
 
-/* A growing list in the arena; allocated once with room for all. */
+/* A growing list in the arena; allocated once with room for all: millrace's own first, then as many foreign ones as may stand beside them. */
 struct list {
         struct arena *arena;
         struct header *headers;
         size_t count;
 };
 
-static struct header *begin(struct list *list, const struct delivery *delivery, struct arena *arena)
+static struct header *begin(struct list *list, struct arena *arena)
 {
-        *list = (struct list){.arena = arena};
-        list->headers = arena_alloc(arena, (HEADERS_MAX + OWN_HEADERS_MAX) * sizeof *list->headers);
-        if (!list->headers)
-                return NULL;
-        for (size_t i = 0; i < delivery->header_count && list->count < HEADERS_MAX; i++)
-                if (!envelope_own_header(delivery->headers[i].name))
-                        list->headers[list->count++] = delivery->headers[i];
+        *list = (struct list){.arena = arena, .headers = arena_alloc(arena, HEADERS_MAX * sizeof *list->headers)};
         return list->headers;
 }
 
@@ -64,8 +56,11 @@ static void put_time(struct list *list, const char *name, int64_t wall_ms)
         put(list, name, text);
 }
 
-static struct header *end(struct list *list, size_t *ret_count)
+static struct header *end(struct list *list, const struct delivery *delivery, size_t *ret_count)
 {
+        for (size_t i = 0; i < delivery->header_count && list->count < HEADERS_MAX; i++)
+                if (!envelope_own_header(delivery->headers[i].name))
+                        list->headers[list->count++] = delivery->headers[i];
         if (!arena_ok(list->arena))
                 return NULL;
         *ret_count = list->count;
@@ -77,7 +72,7 @@ struct header *envelope_hop_headers(const struct delivery *delivery, const struc
 {
         struct list list;
 
-        if (!begin(&list, delivery, arena))
+        if (!begin(&list, arena))
                 return NULL;
         put_int(&list, "mr-deadline", request->deadline_wall_ms);
         put_int(&list, "mr-attempts", hop->attempts);
@@ -92,7 +87,7 @@ struct header *envelope_hop_headers(const struct delivery *delivery, const struc
         put_time(&list, "mr-first-failed-at", hop->first_failed_wall_ms);
         put_time(&list, "mr-last-failed-at", hop->last_failed_wall_ms);
         put(&list, "mr-last-error", hop->last_code);
-        return end(&list, ret_count);
+        return end(&list, delivery, ret_count);
 }
 
 struct header *deadletter_headers(const struct delivery *delivery, const struct request *request, const struct deadletter *letter,
@@ -100,7 +95,7 @@ struct header *deadletter_headers(const struct delivery *delivery, const struct 
 {
         struct list list;
 
-        if (!begin(&list, delivery, arena))
+        if (!begin(&list, arena))
                 return NULL;
         put(&list, "mr-dlq-error-class", error_class_name(letter->err.class));
         put(&list, "mr-dlq-error-code", error_code_name(letter->err.code));
@@ -115,5 +110,6 @@ struct header *deadletter_headers(const struct delivery *delivery, const struct 
         put_int(&list, "mr-dlq-original-partition", request->origin_partition);
         put_int(&list, "mr-dlq-original-offset", request->origin_offset);
         put_int(&list, "mr-dlq-original-timestamp", request->origin_timestamp_ms);
-        return end(&list, ret_count);
+        put(&list, "mr-dlq-omitted", letter->omitted);
+        return end(&list, delivery, ret_count);
 }

@@ -116,6 +116,8 @@ bool envelope_peek(struct span text, struct span *ret_id, struct span *ret_tenan
         struct scan s = {text.data, text.data + text.len};
         struct found found = {0};
 
+        if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
+                s.at += 3; /* a BOM is refused, but hides nothing */
         walk(&s, &found);
         if (found.ids != 1 || !found.id.len || found.bad_tenant || found.tenants > 1 || (found.tenants == 0 && !found.whole))
                 return false;

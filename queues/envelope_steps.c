@@ -173,24 +173,12 @@ static const struct field_row document_rows[] = {
         {"text", FIELD_STRING, DOC(text), false, 0, 0, NULL},
         {"title", FIELD_STRING, DOC(title), false, 0, 4096, NULL},
         {"format", FIELD_CHOICE, DOC(format), false, 0, 0, "text markdown html"},
-        {"version", FIELD_INTEGER, DOC(version), false, 0, 9007199254740991.0, NULL},
+        {"version", FIELD_INTEGER, DOC(version), false, 0, 0, NULL},
         {"metadata", FIELD_OBJECT, DOC(metadata), false, 0, 0, NULL},
 };
 
-/* The types of the metadata that has a meaning; the rest is the producer's. */
 static int check_document_metadata(const json_t *metadata, struct error *err)
 {
-        static const char *const strings[] = {"source_document", "section_heading", "date_created"};
-        const json_t *page = json_object_get(metadata, "page_number");
-
-        for (size_t i = 0; i < COUNT_OF(strings); i++) {
-                const json_t *value = json_object_get(metadata, strings[i]);
-
-                if (value && !json_is_string(value) && !json_is_null(value))
-                        return error_set(err, CODE_SCHEMA, "document.metadata.%s: must be a string", strings[i]);
-        }
-        if (page && !json_is_integer(page) && !json_is_null(page))
-                return error_set(err, CODE_SCHEMA, "document.metadata.page_number: must be an integer");
         if (json_dumpb(metadata, NULL, 0, JSON_COMPACT) > DOCUMENT_METADATA_BYTES_MAX)
                 return error_set(err, CODE_TOO_LARGE, "document.metadata: at most %d bytes", DOCUMENT_METADATA_BYTES_MAX);
         return 0;
@@ -198,7 +186,7 @@ static int check_document_metadata(const json_t *metadata, struct error *err)
 
 static int read_ingest(const struct raw *raw, struct ingest_fields *to, struct error *err)
 {
-        struct raw_document d = {.version = -1};
+        struct raw_document d = {.version = INT64_MIN};
 
         if (fields_read(raw->document, document_rows, COUNT_OF(document_rows), "document", CODE_SCHEMA, &d, err) < 0)
                 return -1;
@@ -213,7 +201,7 @@ static int read_ingest(const struct raw *raw, struct ingest_fields *to, struct e
                                      .text = d.text,
                                      .title = d.title,
                                      .format = d.format,
-                                     .version_set = d.version >= 0,
+                                     .version_set = d.version != INT64_MIN,
                                      .version = d.version,
                                      .metadata = d.metadata,
                                      .delete_document = raw->delete_document};

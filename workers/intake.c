@@ -41,11 +41,6 @@ static void balance(struct intake *intake)
 
 /* ---- Tasks */
 
-static size_t bytes_of(const struct record *record)
-{
-        return record->key.len + record->value.len;
-}
-
 static void unlink_task(struct intake *intake, struct task *task)
 {
         if (task->prev)
@@ -60,20 +55,36 @@ static void unlink_task(struct intake *intake, struct task *task)
         intake->bulk_count -= task->from_bulk;
 }
 
+static int64_t header_ms(const struct record *record, const char *name)
+{
+        struct span value;
+
+        return record_header(record, name, &value) ? envelope_header_int(value, INT64_MAX) : INT64_MAX;
+}
+
+/* When a record of a retry topic is looked at: at mr-not-before, but never later than its tier's delay after it was written, so that nothing
+ * holds up what stands behind it, nor than its deadline. */
+static int64_t retry_due(const struct record *record)
+{
+        int64_t due = header_ms(record, "mr-not-before"), deadline = header_ms(record, "mr-deadline"), delay = 0;
+        const char *tier = strrchr(record->topic, '.');
+
+        if (due == INT64_MAX || !tier || !clock_parse_duration(span_of(tier + 1), &delay))
+                return 0;
+        if (due > record->timestamp_ms + delay)
+                due = record->timestamp_ms + delay;
+        return due < deadline ? due : deadline;
+}
+
 static void on_record(void *user, struct record *record)
 {
         struct intake_source *from = user;
         struct intake *intake = from->intake;
-        struct span not_before;
         struct task *task;
 
-        if (from->retry && record_header(record, "mr-not-before", &not_before)) {
-                int64_t due = envelope_header_int(not_before, 0);
-
-                if (due > clock_wall_ms()) {
-                        source_park(record, due);
-                        return;
-                }
+        if (from->retry && retry_due(record) > clock_wall_ms()) {
+                source_park(record, retry_due(record));
+                return;
         }
         task = task_new(intake->shop, record);
         if (!task) {
@@ -81,7 +92,6 @@ static void on_record(void *user, struct record *record)
                 source_drop(record);
                 return;
         }
-        task->bytes = bytes_of(record);
         task->from_bulk = from->lane == LANE_BULK;
         task->next = intake->tasks;
         if (intake->tasks)
@@ -98,10 +108,10 @@ static void on_record(void *user, struct record *record)
 
 static void count_end(const struct task *task)
 {
-        static const char *const outcomes[] = {"ok", "failed", "expired", "cancelled"};
+        static const char *const outcomes[] = {"ok", "failed", "expired", "duplicate"};
         static struct metric *ended[KIND_COUNT][LANE_COUNT][COUNT_OF(outcomes)], *seconds[KIND_COUNT][LANE_COUNT];
         const struct request *r = &task->request;
-        size_t outcome = task->failed ? (task->last.code == CODE_DEADLINE ? 2 : 1) : 0;
+        size_t outcome = task->failed ? (task->last.code == CODE_DEADLINE ? 2 : 1) : task->duplicate ? 3 : 0;
         struct metric **counter = &ended[r->kind][r->lane][outcome], **histogram = &seconds[r->kind][r->lane];
         char labels[96];
 
@@ -154,6 +164,28 @@ void intake_tick(struct intake *intake)
         }
         metrics_set(in_flight, (double)intake->task_count);
         metrics_set(oldest, (double)intake_oldest_ms(intake) / 1000.0);
+}
+
+int64_t intake_overdue_ms(const struct intake *intake)
+{
+        int64_t now = clock_now_ms(), worst = 0;
+
+        for (const struct task *task = intake->tasks; task; task = task->next)
+                if (task->state != TASK_DECODE && now - task->deadline > worst)
+                        worst = now - task->deadline;
+        return worst;
+}
+
+bool intake_let_go(struct intake *intake, bool first)
+{
+        bool busy = false;
+
+        for (struct task *task = intake->tasks; task; task = task->next) {
+                if (first)
+                        task_let_go(task);
+                busy |= task->renew_op.state == OP_BUSY;
+        }
+        return !busy;
 }
 
 int64_t intake_oldest_ms(const struct intake *intake)

@@ -45,6 +45,11 @@ void intake_close(struct intake *intake, int64_t timeout_ms);
 void intake_run(struct intake *intake, struct task *task);
 /* For the slow timer: renews claims, looks at the bounds, refreshes gauges. */
 void intake_tick(struct intake *intake);
+/* Gives up all tasks and gives their claims back (first call), so that the next worker need not wait for leases to lapse; true once Redis
+ * has answered for all. */
+bool intake_let_go(struct intake *intake, bool first);
+/* How long the task most overdue is past its deadline, ms; 0: none is. */
+int64_t intake_overdue_ms(const struct intake *intake);
 /* The age of the oldest task, ms; 0: none. */
 int64_t intake_oldest_ms(const struct intake *intake);
 

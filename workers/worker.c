@@ -30,6 +30,7 @@ enum {
         TICK_MS = 500,
         FLUSH_MS = 5000,
         LEAVE_MS = 3000,
+        LET_GO_MS = 1000,
         ASK_BROKER_MS = 5000,
 };
 
@@ -42,7 +43,7 @@ struct worker {
         struct health health;
         ev_signal on_term, on_int, on_hup;
         ev_timer tick;
-        bool open, draining;
+        bool open, draining, letting_go;
         int64_t drain_until;
         int lock_fd;
         int failed; /* −1: ends because a part failed for good; why in err */
@@ -200,9 +201,21 @@ static void on_topics(void *user)
 
 /* ---- Signals, drain, reload */
 
+/* All tasks have ended; or the time is up, and those left have given their claims back. */
 static void end_if_drained(struct worker *worker)
 {
-        if (worker->draining && (worker->intake.task_count == 0 || clock_now_ms() >= worker->drain_until))
+        bool first = !worker->letting_go;
+
+        if (!worker->draining)
+                return;
+        if (worker->intake.task_count > 0 && clock_now_ms() >= worker->drain_until) {
+                if (first)
+                        worker->drain_until = clock_now_ms() + LET_GO_MS;
+                worker->letting_go = true;
+                if (!intake_let_go(&worker->intake, first) && clock_now_ms() < worker->drain_until)
+                        return;
+        }
+        if (worker->intake.task_count == 0 || clock_now_ms() >= worker->drain_until || worker->letting_go)
                 ev_break(worker->shop.loop, EVBREAK_ALL);
 }
 
@@ -226,18 +239,60 @@ static void on_stop_signal(struct ev_loop *loop, ev_signal *watcher, int events)
         drain(watcher->data);
 }
 
+static bool same(const char *a, const char *b)
+{
+        return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* What a running worker can't change: the first such key that differs, NULL when there is none. */
+static const char *fixed_difference(const struct settings *a, const struct settings *b)
+{
+        if (!same(a->kafka.brokers, b->kafka.brokers) || !same(a->kafka.prefix, b->kafka.prefix))
+                return "kafka";
+        if (!same(a->redis.url, b->redis.url) || !same(a->redis.prefix, b->redis.prefix))
+                return "redis";
+        if (memcmp(a->worker.kinds, b->worker.kinds, sizeof a->worker.kinds) != 0 || memcmp(a->worker.lanes, b->worker.lanes, sizeof a->worker.lanes) != 0)
+                return "worker.kinds or worker.lanes";
+        if (!same(a->data_dir, b->data_dir) || !same(a->admin.listen, b->admin.listen))
+                return "data_dir or admin.listen";
+        if (a->retry.delay_count != b->retry.delay_count || memcmp(a->retry.delays_ms, b->retry.delays_ms, a->retry.delay_count * sizeof *a->retry.delays_ms) != 0)
+                return "retry.delays";
+        for (size_t i = 0; i < a->tenant_count || i < b->tenant_count; i++)
+                if (i >= a->tenant_count || i >= b->tenant_count || !same(a->tenants[i].name, b->tenants[i].name) ||
+                    !same(a->tenants[i].prefix, b->tenants[i].prefix))
+                        return "tenants";
+        for (size_t i = 0; i < a->collection_count || i < b->collection_count; i++) {
+                const struct model_settings *one, *two;
+
+                if (i >= a->collection_count || i >= b->collection_count || !same(a->collections[i].name, b->collections[i].name))
+                        return "collections";
+                one = &a->models[a->collections[i].model];
+                two = &b->models[b->collections[i].model];
+                if (!same(one->model, two->model) || one->dimensions != two->dimensions)
+                        return "collections (a model)";
+        }
+        return NULL;
+}
+
 static void on_hup(struct ev_loop *loop, ev_signal *watcher, int events)
 {
         struct worker *worker = watcher->data;
         struct workshop *shop = &worker->shop;
         struct settings *fresh = worker->options->reload ? worker->options->reload(worker->options->user) : NULL;
         struct prompts *prompts;
+        const char *fixed;
         struct error err;
 
         (void)loop;
         (void)events;
         if (!fresh) {
                 log_warn("reload_refused", "reason=the new configuration is faulty or there is none; the old one stays");
+                return;
+        }
+        fixed = fixed_difference(shop->settings, fresh);
+        if (fixed) {
+                log_warn("reload_refused", "reason=a running worker can't change %s: restart it", fixed);
+                settings_unref(fresh);
                 return;
         }
         prompts = prompts_new(fresh->folder, &err);
@@ -286,6 +341,21 @@ static int run_on_pool(void *pool, struct op *op, int (*work)(void *argument, st
         return pool_run(pool, op, work, argument);
 }
 
+/* Settings that are read but not acted on yet must not look as if they were. */
+static int refuse_unbuilt(const struct settings *s, struct error *err)
+{
+        if (s->redis.cluster)
+                return error_set(err, CODE_SCHEMA, "redis.cluster: not built yet; name a single server");
+        for (size_t i = 0; i < s->collection_count; i++)
+                if (s->collections[i].backend != BACKEND_LOCAL)
+                        return error_set(err, CODE_SCHEMA, "collections: the backend opensearch is not built yet");
+        for (size_t i = 0; i < s->tenant_count; i++)
+                if (s->tenants[i].budget_count)
+                        log_warn("budgets_not_enforced", "tenant=%s reason=budgets are not built yet: this tenant can spend without a bound",
+                                 s->tenants[i].name);
+        return 0;
+}
+
 static int build(struct worker *worker, struct error *err)
 {
         struct workshop *shop = &worker->shop;
@@ -294,6 +364,8 @@ static int build(struct worker *worker, struct error *err)
         struct topic_wanted *wanted = NULL;
         int wanted_count;
 
+        if (refuse_unbuilt(s, err) < 0)
+                return -1;
         snprintf(shop->holder, sizeof shop->holder, "%.32s/%d/%" PRIx64, s->worker.name, getpid(), (uint64_t)clock_wall_ms());
         snprintf(shop->release, sizeof shop->release, "millrace-%s", MILLRACE_VERSION);
         ready_init(&shop->ready, shop->loop, READY_TURN_MAX, run_ready);
@@ -310,7 +382,7 @@ static int build(struct worker *worker, struct error *err)
                 return -1;
         worker->health = (struct health){.shop = shop, .intake = &worker->intake};
         if (s->admin.listen && *s->admin.listen &&
-            !(worker->admin = admin_http_new(shop->loop, s->admin.listen, health_answer, &worker->health, err)))
+            !(worker->admin = admin_http_new(shop->loop, s->admin.listen, s->admin.token, health_answer, &worker->health, err)))
                 return -1;
         wanted_count = topics_wanted(s, &wanted, err);
         if (wanted_count >= 0)

@@ -9,7 +9,7 @@ struct worker_options {
         struct settings *settings; /* a reference of its own is taken */
         /* SIGHUP: new settings with one reference that passes over, or NULL when they are faulty (said already; the old ones stay).
          * NULL: SIGHUP changes nothing. What can change while running: providers, models, prompts, prices, retry and lane settings, limits;
-         * brokers, Redis, kinds, collections and addresses stay as they were at the start. */
+         * a file that changes brokers, Redis, kinds, lanes, collections, tenants or addresses is refused as a whole. */
         struct settings *(*reload)(void *user);
         /* The admin port is open: "127.0.0.1:9464", or "" where there is none. May be NULL. */
         void (*on_started)(void *user, const char *admin_address);

@@ -23,7 +23,7 @@
 #include "queues/kafka/topics.h"
 #include "workers/worker.h"
 
-enum { TEXT_MAX = 4096, HEADERS_SHOWN = 64, LETTER_MAX = 1 << 20 };
+enum { TEXT_MAX = 4096, HEADERS_SHOWN = 300, LETTER_MAX = 1 << 20 };
 
 static struct {
         struct mock_broker *broker;

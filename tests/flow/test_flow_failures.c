@@ -213,3 +213,80 @@ Test(flow_failures, replays_better_a_failure)
         cr_assert_eq(json_integer_value(flow_at(tree, "attempts")), 1);
         json_decref(tree);
 }
+
+Test(flow_failures, a_claim_that_vanishes_in_mid_call_is_taken_again)
+{
+        flow_stub("delay-ms=600");
+        flow_submit("embed", "{\"id\":\"gone\",\"input\":\"x\",\"model\":\"minilm\"}");
+        while (flow_stub_count("embeddings") < 1)
+                ;
+        flow_redis("DEL mr:{default:gone}:claim");
+        cr_assert_str_eq(flow_ending("gone"), "ok", "worked at once more, not waited for");
+}
+
+Test(flow_failures, keys_of_another_type_end_the_request_with_a_letter)
+{
+        flow_redis("SET mr:{default:odd}:claim foo");
+        flow_submit("embed", "{\"id\":\"odd\",\"input\":\"x\"}");
+        cr_assert_eq(flow_letters("embed", 1), 1);
+        cr_assert_str_eq(flow_letter_header("mr-dlq-error-code"), "internal");
+        flow_submit("embed", "{\"id\":\"next\",\"input\":\"x\"}");
+        cr_assert_str_eq(flow_ending("next"), "ok");
+}
+
+Test(flow_failures, many_headers_leave_room_for_the_letters_own)
+{
+        static char names[250][8];
+        const char *headers[2 * 250 + 1] = {NULL};
+
+        for (size_t i = 0; i < 250; i++) {
+                snprintf(names[i], sizeof names[i], "h%zu", i);
+                headers[2 * i] = names[i];
+                headers[2 * i + 1] = "x";
+        }
+        flow_publish("embed", "bulk", "k", "{", 1, headers);
+        cr_assert_eq(flow_letters("embed", 1), 1);
+        cr_assert_str_eq(flow_letter_header("mr-dlq-error-code"), "invalid_json");
+        cr_assert_str_eq(flow_letter_header("mr-dlq-original-topic"), "enrich.embed.bulk");
+        cr_assert_str_eq(flow_letter_header("h0"), "x");
+}
+
+Test(flow_failures, a_foreign_origin_is_not_believed)
+{
+        static const char *const headers[] = {"mr-origin-topic", "enrich.embed.dlq", "mr-origin-offset", "7", NULL};
+        static const char value[] = "{\"id\":\"origin\",\"input\":\"x\"}";
+        json_t *tree;
+
+        flow_publish("embed", "bulk", NULL, value, sizeof value - 1, headers);
+        tree = flow_result("default", "origin");
+        cr_assert_str_eq(flow_text(tree, "source.topic"), "enrich.embed.bulk");
+        json_decref(tree);
+}
+
+Test(flow_failures, a_hostile_wait_holds_nobody_up)
+{
+        static const char *const headers[] = {"mr-not-before", "999999999999999999", NULL};
+        static const char value[] = "{\"id\":\"never\",\"input\":\"x\",\"timeout_ms\":2500}";
+
+        flow_publish("embed", "retry.1s", "k", value, sizeof value - 1, headers);
+        flow_publish("embed", "retry.1s", "k", "{\"id\":\"behind\",\"input\":\"x\"}", 27, NULL);
+        cr_assert_str_eq(flow_ending("behind"), "ok");
+}
+
+static void drop_nothing(struct settings *settings)
+{
+        settings->worker.drain_ms = 200;
+}
+
+Test(flow_failures, a_drain_gives_claims_back)
+{
+        flow_restart(drop_nothing);
+        flow_stub("delay-ms=900");
+        flow_submit("embed", "{\"id\":\"left\",\"input\":\"x\",\"model\":\"minilm\"}");
+        while (flow_stub_count("embeddings") < 1)
+                ;
+        flow_stop();
+        cr_assert_str_eq(flow_redis("HGET mr:{default:left}:claim status"), "waiting");
+        flow_restart(NULL);
+        cr_assert_str_eq(flow_ending("left"), "ok", "redelivered");
+}

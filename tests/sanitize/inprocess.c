@@ -23,7 +23,15 @@
 
 #include "tests/sanitize/criterion/criterion.h"
 
-enum { JOBS_MAX = 16, FILTERS_MAX = 16, TESTS_MAX = 4096, OUTPUT_BYTES_MAX = 1 << 18, TIMEOUT_S = 30, SLOWER_BY = 4, POLL_MS = 500 };
+enum {
+        JOBS_MAX = 16,
+        FILTERS_MAX = 16,
+        TESTS_MAX = 4096,
+        OUTPUT_BYTES_MAX = 1 << 18,
+        TIMEOUT_S = 30,
+        SLOWER_BY = 4,
+        POLL_MS = 500
+};
 
 /* In memory that parent and child share. */
 struct verdict {
@@ -215,10 +223,12 @@ static void end(struct slot *slot, int status)
                         else if (WIFSIGNALED(status))
                                 printf("[----] %s::%s: signal %d\n", test->suite, test->name, WTERMSIG(status));
                         else if (slot->verdict->ended)
-                                printf("[----] %s::%s: every assertion held, but the process ended with %d: see the sanitizer's report above\n",
+                                printf("[----] %s::%s: every assertion held, but the process ended with %d: see the sanitizer's "
+                                       "report above\n",
                                        test->suite, test->name, WEXITSTATUS(status));
                         else
-                                printf("[----] %s::%s: the process ended in mid-test with %d\n", test->suite, test->name, WEXITSTATUS(status));
+                                printf("[----] %s::%s: the process ended in mid-test with %d\n", test->suite, test->name,
+                                       WEXITSTATUS(status));
                 }
                 printf("[FAIL] %s::%s: (%.2fs)\n", test->suite, test->name, seconds);
         }
@@ -340,7 +350,7 @@ int main(int argc, char **argv)
                 return 0;
         }
         run_all(chosen, count);
-        printf("[====] Synthesis: Tested: %d | Passing: %d | Failing: %d | Crashing: %d \n", counts.tested, counts.passing, counts.failing,
-               counts.crashing);
+        printf("[====] Synthesis: Tested: %d | Passing: %d | Failing: %d | Crashing: %d \n", counts.tested, counts.passing,
+               counts.failing, counts.crashing);
         return counts.passing == counts.tested ? 0 : 1;
 }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@ struct admin_http {
         ev_io io;
         ev_timer timer;
         ev_prepare before_wait;
+        const char *token;
         admin_answer *answer;
         void *user;
         char address[ADDRESS_BYTES];
@@ -34,6 +36,20 @@ static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status,
         return result;
 }
 
+/* Probes need no token; the rest does where there is one. Compared in constant time. */
+static bool may(const struct admin_http *admin, struct MHD_Connection *connection, const char *path)
+{
+        const char *given = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+        static const char bearer[] = "Bearer ";
+        size_t len;
+
+        if (!admin->token || strcmp(path, "/health") == 0 || strcmp(path, "/ready") == 0)
+                return true;
+        len = strlen(admin->token);
+        return given && strlen(given) == len + sizeof bearer - 1 && strncmp(given, bearer, sizeof bearer - 1) == 0 &&
+               CRYPTO_memcmp(given + sizeof bearer - 1, admin->token, len) == 0;
+}
+
 static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
                                   const char *data, size_t *data_len, void **state)
 {
@@ -48,6 +64,8 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
         (void)state;
         if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
                 return reply(connection, MHD_HTTP_METHOD_NOT_ALLOWED, type, "only GET\n", 9);
+        if (!may(admin, connection, url))
+                return reply(connection, MHD_HTTP_UNAUTHORIZED, type, "Authorization: Bearer TOKEN is wanted\n", 38);
         buffer_init(&body, BODY_BYTES_MAX);
         status = admin->answer(admin->user, url, &body, &type);
         if (!buffer_ok(&body))
@@ -120,7 +138,7 @@ static void name_address(struct admin_http *admin)
         snprintf(admin->address, sizeof admin->address, address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-struct admin_http *admin_http_new(struct ev_loop *loop, const char *listen, admin_answer *answer, void *user, struct error *err)
+struct admin_http *admin_http_new(struct ev_loop *loop, const char *listen, const char *token, admin_answer *answer, void *user, struct error *err)
 {
         struct admin_http *admin = calloc(1, sizeof *admin);
         struct addrinfo *address = admin ? resolve(listen, err) : NULL;
@@ -133,7 +151,7 @@ struct admin_http *admin_http_new(struct ev_loop *loop, const char *listen, admi
                 free(admin);
                 return NULL;
         }
-        *admin = (struct admin_http){.loop = loop, .answer = answer, .user = user};
+        *admin = (struct admin_http){.loop = loop, .token = token, .answer = answer, .user = user};
         if (address->ai_family == AF_INET6)
                 flags |= MHD_USE_IPv6;
         admin->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, admin, MHD_OPTION_SOCK_ADDR, address->ai_addr,

@@ -1,7 +1,5 @@
 #include "workers/admin/health.h"
 
-#include "config/base/clock.h"
-
 enum { STUCK_MS = 120000 };
 
 /* One part's line: "name":"ok" or why not. */
@@ -44,16 +42,20 @@ static int ready(struct health *health, struct buffer *body)
 {
         struct error topics, producer;
         const char *reason = "";
-        bool all;
+        bool all, ok;
 
         error_clear(&topics);
         error_clear(&producer);
         buffer_char(body, '{');
         all = part(body, "topics", topics_watch_verdict(health->topics, &topics) == 0, topics.message);
-        all &= part(body, "redis", redis_connection_ready(health->shop->redis, &reason), reason);
+        ok = redis_connection_ready(health->shop->redis, &reason);
+        all &= part(body, "redis", ok, reason);
         all &= part(body, "producer", producer_health(health->shop->producer, &producer) == 0, producer.message);
-        all &= part(body, "consumers", health->open && sources_ready(health->intake, &reason), health->open ? reason : "not opened yet");
-        all &= part(body, "index", health->open && shelves_ready(health->shop, &reason), health->open ? reason : "not opened yet");
+        reason = "not opened yet";
+        ok = health->open && sources_ready(health->intake, &reason);
+        all &= part(body, "consumers", ok, reason);
+        ok = health->open && shelves_ready(health->shop, &reason);
+        all &= part(body, "index", ok, reason);
         all &= part(body, "draining", !health->draining, "the worker is ending");
         buffer_string(body, all ? ",\"ready\":true}\n" : ",\"ready\":false}\n");
         return all ? 200 : 503;
@@ -61,14 +63,9 @@ static int ready(struct health *health, struct buffer *body)
 
 static int alive(const struct health *health, struct buffer *body)
 {
-        int64_t longest = 0, oldest = intake_oldest_ms(health->intake);
-        const struct settings *s = health->shop->settings;
-        bool moves;
+        int64_t oldest = intake_oldest_ms(health->intake);
+        bool moves = intake_overdue_ms(health->intake) < STUCK_MS;
 
-        for (int lane = 0; lane < LANE_COUNT; lane++)
-                if (s->lanes[lane].timeout_ms > longest)
-                        longest = s->lanes[lane].timeout_ms;
-        moves = oldest < longest + STUCK_MS || clock_now_ms() - health->intake->ended_at_ms < STUCK_MS;
         buffer_printf(body, "{\"healthy\":%s,\"in_flight\":%zu,\"oldest_ms\":%lld}\n", moves ? "true" : "false", health->intake->task_count,
                       (long long)oldest);
         return moves ? 200 : 503;

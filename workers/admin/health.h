@@ -13,7 +13,7 @@ struct health {
         bool open, draining;
 };
 
-/* An admin_answer (admin_http.h) over a struct health. /health: 200 while records move, 503 when one has been under way for long past any
+/* An admin_answer (admin_http.h) over a struct health. /health: 200 while records move, 503 when one has been under way for minutes past its
  * deadline. /ready: 200 or 503 with the parts that are not, as JSON. */
 int health_answer(void *health, const char *path, struct buffer *body, const char **ret_content_type);
 

@@ -1,7 +1,8 @@
 /* ingest: lock the document → chunk (pool) → embed in batches → publish the chunks, then the document record → null what an earlier
  * version had more → note what was applied.
  *
- * The lock is a lease in Redis: one writer a document over the whole fleet. A version below the last applied writes nothing. Readers
+ * The lock is a lease in Redis: one writer a document over the whole fleet. It is renewed before it can lapse, and asked for anew whenever
+ * that was too late, so that nothing is published under a lost one. A version below the last applied writes nothing. Readers
  * switch when the document record comes, so a death half-way leaves the old version standing; the next delivery writes all again under
  * the same keys. At most SEND_WINDOW records are under way. */
 #include <pthread.h>
@@ -13,7 +14,7 @@
 #include "retrieval/chunking/chunker.h"
 #include "workers/kinds/kinds.h"
 
-enum { SEND_WINDOW = 64, RECORD_BYTES_MAX = 8 << 20, BUSY_WAIT_MS = 100, LEASES = 4, KEY_BYTES = 512 };
+enum { SEND_WINDOW = 64, RECORD_BYTES_MAX = 8 << 20, BUSY_WAIT_MS = 100, LEASES = 4, KEY_BYTES = 512, PAGES_MAX = 1000000000 };
 enum phase { PHASE_BEGIN, PHASE_CHUNK, PHASE_LOCK, PHASE_LOCKED, PHASE_EMBED, PHASE_SEND, PHASE_DOCUMENT, PHASE_TOMBSTONES, PHASE_APPLY, PHASE_UNLOCK };
 
 struct sending {
@@ -33,6 +34,8 @@ struct ingestion {
         struct document_answer answer;
         struct document_change change;
         bool locked, superseded;
+        int64_t locked_at;  /* when the lock was last taken or renewed */
+        enum phase resume;  /* the phase that goes on once it has been */
         int64_t chunks_before; /* numbers that an earlier version may have used; −1: unknown */
         int32_t partition;
         size_t model;
@@ -83,6 +86,14 @@ static struct span metadata_string(const json_t *metadata, const char *name)
         return (struct span){json_string_value(value), json_string_length(value)};
 }
 
+/* metadata.page_number where it is a number of a page; 0: none. */
+static int page_of(const json_t *metadata)
+{
+        json_int_t page = json_integer_value(json_object_get(metadata, "page_number"));
+
+        return page > 0 && page <= PAGES_MAX ? (int)page : 0;
+}
+
 static int begin(struct task *task, struct error *err)
 {
         const struct ingest_fields *fields = &task->request.steps[task->step].ingest;
@@ -100,12 +111,12 @@ static int begin(struct task *task, struct error *err)
                 .text = fields->text,
                 .format = (enum chunk_format)fields->format,
                 .chunking = chunking_of(fields, work->collection, task->settings->models[work->model].input_tokens_max),
-                .page_first = (int)json_integer_value(json_object_get(fields->metadata, "page_number")),
+                .page_first = page_of(fields->metadata),
                 .section_heading = metadata_string(fields->metadata, "section_heading")};
         work->claim = (struct document_claim){.tenant = task->request.tenant,
                                               .collection = fields->collection,
                                               .document = fields->document,
-                                              .holder = task->claim.holder,
+                                              .holder = task->request.id, /* its claim sees to it that one worker speaks for it */
                                               .version = fields->version_set ? fields->version : task->request.origin_timestamp_ms,
                                               .tie_partition = fields->version_set ? 0 : task->request.origin_partition,
                                               .tie_offset = fields->version_set ? 0 : task->request.origin_offset};
@@ -357,13 +368,27 @@ static enum step locked(struct task *task, struct error *err)
         case DOCUMENT_LOCKED:
         default:
                 work->locked = true;
+                work->locked_at = clock_now_ms();
                 if (work->answer.chunks > work->chunks_before)
                         work->chunks_before = work->answer.chunks;
-                next_phase(task, fields->delete_document ? PHASE_DOCUMENT : PHASE_EMBED);
-                if (!fields->delete_document && prepare_vectors(task, err) < 0)
+                op_reset(&task->op);
+                task->phase = (int)work->resume;
+                if (!fields->delete_document && !work->vectors && prepare_vectors(task, err) < 0)
                         return STEP_DONE;
                 return STEP_MORE;
         }
+}
+
+/* Half of the lease has gone: it is renewed before the phase goes on. */
+static bool renew(struct task *task)
+{
+        struct ingestion *work = task->work;
+
+        if (clock_now_ms() - work->locked_at < task->settings->worker.claim_lease_ms * LEASES / 2)
+                return false;
+        work->resume = (enum phase)task->phase;
+        task->phase = PHASE_LOCK;
+        return true;
 }
 
 static enum step embed(struct task *task, struct error *err)
@@ -374,6 +399,8 @@ static enum step embed(struct task *task, struct error *err)
                 return STEP_WAIT;
         if (task->call.op.state == OP_DONE && take_batch(task, err) < 0)
                 return STEP_DONE;
+        if (renew(task))
+                return STEP_MORE;
         if (work->embedded == work->chunk_count) {
                 next_phase(task, PHASE_SEND);
                 return STEP_MORE;
@@ -418,6 +445,7 @@ static enum step chunked(struct task *task, struct error *err)
         if (err->code != CODE_NONE)
                 return STEP_DONE;
         next_phase(task, PHASE_LOCK);
+        work->resume = PHASE_EMBED;
         return STEP_MORE;
 }
 
@@ -427,6 +455,7 @@ static enum step start(struct task *task, struct error *err)
                 return STEP_DONE;
         if (task->request.steps[task->step].ingest.delete_document) {
                 task->phase = PHASE_LOCK;
+                ((struct ingestion *)task->work)->resume = PHASE_DOCUMENT;
                 return STEP_MORE;
         }
         task->phase = PHASE_CHUNK;
@@ -453,11 +482,15 @@ static enum step run_phase(struct task *task, struct error *err)
         case PHASE_EMBED:
                 return embed(task, err);
         case PHASE_SEND:
+                if (renew(task))
+                        return STEP_MORE;
                 if (!send_all(task, work->chunk_count, 0, err))
                         return STEP_WAIT;
                 next_phase(task, PHASE_DOCUMENT);
                 return err->code == CODE_NONE ? STEP_MORE : STEP_DONE;
         case PHASE_DOCUMENT:
+                if (work->sent == 0 && renew(task))
+                        return STEP_MORE;
                 if (!send_all(task, 1, 0, err))
                         return STEP_WAIT;
                 next_phase(task, PHASE_TOMBSTONES);

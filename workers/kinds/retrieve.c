@@ -25,7 +25,7 @@ static int begin(struct task *task, struct error *err)
 
         if (!work)
                 return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
-        if (!shelf || !shelf->collection)
+        if (!shelf || !shelf->collection || !settings_collection(task->settings, fields->collection.data, fields->collection.len))
                 return error_set(err, CODE_UNKNOWN_COLLECTION, "collection: there is none of that name");
         work->shelf = shelf;
         work->arena = task->arena;
@@ -162,9 +162,14 @@ enum step retrieve_run(struct task *task, struct error *err)
         case PHASE_EMBED:
                 if (task->call.op.state != OP_DONE)
                         return STEP_WAIT;
-                if (kind_called(task, NULL) == 0) {
+                if (kind_called(task, err) == 0) {
                         work->request.query_vector = task->call.vectors;
                         work->request.dimensions = (size_t)task->call.dimensions;
+                } else if (work->request.mode == SEARCH_DENSE) {
+                        return STEP_DONE; /* nothing to fall back on */
+                } else {
+                        error_clear(err);
+                        task->outcome.model = NULL; /* it never answered */
                 }
                 return start_search(task, err);
         case PHASE_SEARCH:

@@ -1,13 +1,13 @@
 #include "workers/task/retry_policy.h"
 
 
-enum { DOUBLINGS_MAX = 30, RATE_LIMITED_MIN_MS = 100 };
+enum { DOUBLINGS_MAX = 30, RATE_LIMITED_MIN_MS = 500 };
 
-bool retry_at(const struct retry_policy *policy, const struct error *e, int attempts, int64_t now, int64_t deadline, double chance,
+bool retry_at(const struct retry_policy *policy, const struct error *e, int attempts, int limited, int64_t now, int64_t deadline, double chance,
               int64_t *ret_at_ms)
 {
         bool free_of_charge = e->code == CODE_RATE_LIMITED;
-        int doublings = attempts < 1 ? 0 : attempts - 1 > DOUBLINGS_MAX ? DOUBLINGS_MAX : attempts - 1;
+        int tries = attempts + limited, doublings = tries < 1 ? 0 : tries - 1 > DOUBLINGS_MAX ? DOUBLINGS_MAX : tries - 1;
         int64_t ceiling = policy->base_ms << doublings, wait;
 
         if (!e->retriable || (!free_of_charge && attempts >= policy->attempts_max) || (e->code == CODE_BAD_OUTPUT && attempts >= 2))

@@ -9,7 +9,7 @@
 #include "workers/kinds/kinds_table.h"
 #include "workers/workshop.h"
 
-enum { SPARES_MAX = 512, SPARE_BUFFER_BYTES = 65536, RESULT_BYTES_MAX = 128 << 20, ARENA_BYTES_MIN = 32 << 20, ARENA_PER_PAYLOAD = 16, SCRATCH_BYTES_MAX = 1 << 20 };
+enum { SPARES_MAX = 512, SPARE_BUFFER_BYTES = 65536, RESULT_BYTES_MAX = 60 << 20 /* one Redis command takes 64 MiB */, ARENA_BYTES_MIN = 32 << 20, ARENA_PER_PAYLOAD = 16, SCRATCH_BYTES_MAX = 1 << 20 };
 
 void task_ready(struct task *task)
 {
@@ -111,8 +111,11 @@ static bool view_record(struct task *task, const struct record *record)
         const char *name;
         size_t count = 0;
 
-        while (count < RECORD_HEADERS_MAX && record_header_at(record, count, &name, &value))
+        task->bytes = record->key.len + record->value.len;
+        while (count < RECORD_HEADERS_MAX && record_header_at(record, count, &name, &value)) {
+                task->bytes += value.len;
                 count++;
+        }
         headers = arena_alloc_raw(task->arena, (count + 1) * sizeof *headers);
         if (!headers)
                 return false;
@@ -213,6 +216,16 @@ void task_renew(struct task *task)
             clock_now_ms() - task->renewed_ms < lease_ms / 3)
                 return;
         claim_renew(task->shop->redis, &task->renew_op, &task->claim, lease_ms, &task->renew_answer);
+}
+
+void task_let_go(struct task *task)
+{
+        give_up_work(task);
+        op_abort(&task->renew_op);
+        if (!task->claimed)
+                return;
+        task->claimed = false;
+        claim_release(task->shop->redis, &task->renew_op, &task->claim, 0, &task->renew_answer);
 }
 
 void task_claim_lost(struct task *task)

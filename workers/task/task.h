@@ -91,12 +91,15 @@ struct task {
         struct passages passages;
         struct outcome_step steps[STEPS_MAX];
         struct outcome outcome;
-        int attempts, uncount;
-        bool undecodable, failed;                  /* DECODE refused it; its end is a failure */
+        int attempts, uncount, limited;            /* counted ones; to take back; rate-limited ones in a row */
+        int refusals;                              /* answers of our own stores that no waiting mends */
+        bool doomed;                               /* its end is settled: it fails with `last` as soon as it is claimed */
+        bool failed;                               /* its end is a failure */
+        bool duplicate;                            /* another delivery of it has ended */
         struct error last;                         /* why it failed, or the last attempt did */
         int64_t first_failed_wall_ms, last_failed_wall_ms;
         int64_t not_before_wall_ms;
-        bool value_omitted;                        /* the letter went without its value: too large */
+        int omitted;                               /* what the letter goes without, enum omission: too large */
         bool no_result;                            /* its end is a letter alone: another result stands, or the id can't be read */
 
         struct buffer out;                         /* result or record being rendered; kept over tasks */
@@ -132,6 +135,9 @@ const char *task_state_name(enum task_state state);
 
 /* The claim was lost or the request cancelled: stop the call, look again. */
 void task_claim_lost(struct task *task);
+
+/* Gives up what is under way and, where the task is claimed, gives the claim back: for a drain that leaves it. Its op is renew_op. */
+void task_let_go(struct task *task);
 
 /* Renews the claim when a third of its lease has gone; for the loop's slow timer. */
 void task_renew(struct task *task);

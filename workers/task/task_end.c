@@ -28,7 +28,9 @@ enum step task_step_release(struct task *task)
         return task_move(task, task->not_before_wall_ms ? TASK_RETRY : TASK_HANDOVER);
 }
 
-static bool send_record(struct task *task, const char *topic, const struct header *headers, size_t count, struct span value)
+static const struct span nothing;
+
+static bool send_record(struct task *task, const char *topic, const struct header *headers, size_t count, struct span key, struct span value)
 {
         struct outgoing_header *to = arena_alloc_raw(task->scratch, (count + 1) * sizeof *to);
 
@@ -39,7 +41,7 @@ static bool send_record(struct task *task, const char *topic, const struct heade
         producer_send(task->shop->producer, &task->op,
                       &(struct outgoing){.topic = topic,
                                          .partition = -1,
-                                         .key = task->delivery.key,
+                                         .key = key,
                                          .value = value,
                                          .headers = to,
                                          .header_count = count < OUTGOING_HEADERS_MAX ? count : OUTGOING_HEADERS_MAX},
@@ -58,7 +60,7 @@ static bool send_hop(struct task *task, const char *topic)
         size_t count;
         struct header *headers = envelope_hop_headers(&task->delivery, &task->request, &hop, task->scratch, &count);
 
-        return headers && send_record(task, topic, headers, count, task->delivery.value);
+        return headers && send_record(task, topic, headers, count, task->delivery.key, task->delivery.value);
 }
 
 enum step task_step_retry(struct task *task)
@@ -93,6 +95,12 @@ enum step task_step_handover(struct task *task)
         return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
 }
 
+/* A letter too large for the broker goes with less and less, down to its coordinates, and says so. */
+enum omission { OMIT_NOTHING, OMIT_VALUE, OMIT_HEADERS, OMIT_KEY };
+static const char *const omissions[] = {[OMIT_VALUE] = "value: larger than the broker takes",
+                                        [OMIT_HEADERS] = "value, headers: larger than the broker takes",
+                                        [OMIT_KEY] = "value, headers, key: larger than the broker takes"};
+
 static bool send_letter(struct task *task)
 {
         struct deadletter letter = {.err = task->last,
@@ -100,27 +108,31 @@ static bool send_letter(struct task *task)
                                     .step = task->step,
                                     .first_failed_wall_ms = task->first_failed_wall_ms,
                                     .failed_wall_ms = task->last_failed_wall_ms,
-                                    .worker = task->settings->worker.name};
+                                    .worker = task->settings->worker.name,
+                                    .omitted = omissions[task->omitted]};
+        struct delivery told = task->delivery;
         char topic[TOPIC_NAME_BYTES];
         struct header *headers;
         size_t count;
 
         topic_dlq(topic, task_prefix(task), task->request.kind);
-        headers = deadletter_headers(&task->delivery, &task->request, &letter, task->scratch, &count);
+        if (task->omitted >= OMIT_HEADERS)
+                told.header_count = 0;
+        headers = deadletter_headers(&told, &task->request, &letter, task->scratch, &count);
         if (!headers)
                 return false;
-        if (task->value_omitted)
-                headers[count++] = (struct header){"mr-dlq-value-omitted", SPAN("larger than the broker takes")};
-        return send_record(task, topic, headers, count, task->value_omitted ? (struct span){NULL, 0} : task->delivery.value);
+        return send_record(task, topic, headers, count, task->omitted >= OMIT_KEY ? nothing : task->delivery.key,
+                           task->omitted >= OMIT_VALUE ? nothing : task->delivery.value);
 }
 
 enum step task_step_letter(struct task *task)
 {
         enum step ret;
 
-        if (task->op.state == OP_DONE && task->op.err.code == CODE_TOO_LARGE && !task->value_omitted) {
-                task->value_omitted = true;
+        if (task->op.state == OP_DONE && task->op.err.code == CODE_TOO_LARGE && task->omitted < OMIT_KEY) {
+                task->omitted++;
                 op_reset(&task->op);
+                arena_reset(task->scratch);
         }
         if (!task_op_ended(task, &ret))
                 return ret;

@@ -16,7 +16,8 @@
 enum {
         STORE_WAIT_MS = 250,       /* before our own stores are asked again */
         HELD_WAIT_MS = 100,        /* before a claim that another holds is asked for again */
-        MEMORY_WAIT_MAX_MS = 5000, /* longer waits go through a retry topic */
+        MEMORY_WAIT_MAX_MS = 2000, /* longer waits go through a retry topic */
+        REFUSALS_MAX = 8,          /* of our own stores, before a record is given up */
 };
 
 #define TO(s) (1u << TASK_##s)
@@ -25,16 +26,16 @@ static const struct {
         const char *name;
         unsigned next;
 } states[TASK_STATES] = {
-        [TASK_DECODE] = {"decode", TO(CLAIM) | TO(LETTER)},
+        [TASK_DECODE] = {"decode", TO(CLAIM) | TO(RETRY) | TO(LETTER)},
         [TASK_CLAIM] = {"claim", TO(CALL) | TO(RECALL) | TO(LETTER) | TO(COMMIT)},
-        [TASK_RECALL] = {"recall", TO(ATTEMPT) | TO(CLAIM)},
+        [TASK_RECALL] = {"recall", TO(ATTEMPT) | TO(CLAIM) | TO(LETTER)},
         [TASK_ATTEMPT] = {"attempt", TO(CALL) | TO(LETTER) | TO(CLAIM)},
         [TASK_CALL] = {"call", TO(KEEP) | TO(STORE) | TO(BACKOFF) | TO(RELEASE) | TO(LETTER) | TO(CLAIM)},
-        [TASK_KEEP] = {"keep", TO(CALL) | TO(CLAIM)},
+        [TASK_KEEP] = {"keep", TO(CALL) | TO(CLAIM) | TO(LETTER)},
         [TASK_BACKOFF] = {"backoff", TO(ATTEMPT) | TO(CALL) | TO(CLAIM)},
-        [TASK_RELEASE] = {"release", TO(RETRY) | TO(HANDOVER) | TO(CLAIM)},
-        [TASK_RETRY] = {"retry", TO(COMMIT)},
-        [TASK_HANDOVER] = {"handover", TO(COMMIT)},
+        [TASK_RELEASE] = {"release", TO(RETRY) | TO(HANDOVER) | TO(CLAIM) | TO(LETTER)},
+        [TASK_RETRY] = {"retry", TO(COMMIT) | TO(CLAIM)},
+        [TASK_HANDOVER] = {"handover", TO(COMMIT) | TO(CLAIM)},
         [TASK_LETTER] = {"letter", TO(STORE) | TO(COMMIT) | TO(CLAIM)},
         [TASK_STORE] = {"store", TO(COMMIT) | TO(CLAIM) | TO(LETTER)},
         [TASK_COMMIT] = {"commit", TO(DONE)},
@@ -68,7 +69,46 @@ enum step task_try_again(struct task *task)
         return STEP_WAIT;
 }
 
-/* The part of a state that waits for task->op: false when the caller must return *ret. */
+/* Will waiting help? A store that is down, full or not ours to use comes back; an operation that is refused does not change. */
+static bool will_pass(const struct error *err)
+{
+        return err->class == ERR_DEPENDENCY && err->code != CODE_BAD_RESPONSE;
+}
+
+/* A store refuses this very operation: the record ends, with what can still be written. */
+static enum step refused(struct task *task)
+{
+        struct error err = task->op.err;
+
+        if (err.code != CODE_TOO_LARGE && ++task->refusals < REFUSALS_MAX)
+                return task_try_again(task);
+        task->refusals = 0;
+        log_error("store_refused", "id=%.*s state=%s code=%s reason=%s", (int)task->request.id.len, task->request.id.len ? task->request.id.data : "",
+                  states[task->state].name, error_code_name(err.code), err.message);
+        op_reset(&task->op);
+        if (err.code != CODE_TOO_LARGE)
+                error_set(&err, CODE_INTERNAL, "Redis refuses this request's keys in state %s", states[task->state].name);
+        switch (task->state) {
+        case TASK_RETRY: /* the claim was given back: once more, to fail */
+        case TASK_HANDOVER:
+                task->doomed = true;
+                task->last = err;
+                return task_move(task, TASK_CLAIM);
+        case TASK_LETTER: /* even the smallest letter: the log has it */
+                return task_move(task, task->no_result ? TASK_COMMIT : TASK_STORE);
+        case TASK_STORE:
+                if (task->failed) /* the letter is out; a result can't be had */
+                        return task_move(task, TASK_COMMIT);
+                task->no_result = err.code != CODE_TOO_LARGE;
+                return task_fail(task, &err);
+        case TASK_CLAIM:
+                task->no_result = true;
+                return task_fail(task, &err);
+        default:
+                return task_fail(task, &err);
+        }
+}
+
 bool task_op_ended(struct task *task, enum step *ret)
 {
         if (task->op.state == OP_BUSY || (task->op.state == OP_IDLE && ev_is_active(&task->timer))) {
@@ -76,7 +116,7 @@ bool task_op_ended(struct task *task, enum step *ret)
                 return false;
         }
         if (task->op.state == OP_DONE && task->op.err.code != CODE_NONE) {
-                *ret = task_try_again(task);
+                *ret = will_pass(&task->op.err) ? task_try_again(task) : refused(task);
                 return false;
         }
         return true;
@@ -108,47 +148,51 @@ static enum step expire(struct task *task)
 
 /* ---- DECODE */
 
-/* The prefix that a topic of ours begins with: the common one or a tenant's own. */
-static const char *prefix_of(const struct settings *settings, const char *topic, struct topic_meaning *ret_meaning)
+/* The prefix that a request's or retry's topic begins with, the common one or a tenant's own, and what the topic is for; a retry topic has
+ * no lane: LANE_COUNT. NULL: it is none of these. */
+static const char *prefix_of(const struct settings *settings, const char *topic, enum kind *ret_kind, enum lane *ret_lane)
 {
+        struct topic_meaning meaning;
+
         for (size_t i = 0; i <= settings->tenant_count; i++) {
                 const char *prefix = i < settings->tenant_count ? settings->tenants[i].prefix : settings->kafka.prefix;
 
-                if (prefix && topic_parse(topic, prefix, ret_meaning))
-                        return prefix;
+                if (!prefix || !topic_parse(topic, prefix, &meaning) || (meaning.role != TOPIC_REQUEST && meaning.role != TOPIC_RETRY))
+                        continue;
+                *ret_kind = meaning.kind;
+                *ret_lane = meaning.role == TOPIC_REQUEST ? meaning.lane : LANE_COUNT;
+                return prefix;
         }
         return NULL;
 }
 
 const char *task_prefix(const struct task *task)
 {
-        struct topic_meaning meaning;
-        const char *prefix = prefix_of(task->settings, task->delivery.topic, &meaning);
+        enum kind kind;
+        enum lane lane;
+        const char *prefix = prefix_of(task->settings, task->delivery.topic, &kind, &lane);
 
         return prefix ? prefix : task->settings->kafka.prefix;
 }
 
-/* Kind and lane are those of the first delivery's topic. */
-static void read_topic(const struct task *task, enum kind *ret_kind, enum lane *ret_lane)
+/* Kind and lane are those of the first delivery's topic. False: mr-origin-topic is none of the delivery's own family, and not believed. */
+static bool read_topic(const struct task *task, enum kind *ret_kind, enum lane *ret_lane)
 {
         struct span origin = delivery_header(&task->delivery, "mr-origin-topic");
+        const char *prefix = prefix_of(task->settings, task->delivery.topic, ret_kind, ret_lane);
         char name[TOPIC_NAME_BYTES];
-        struct topic_meaning meaning;
+        enum kind kind;
+        enum lane lane;
 
-        *ret_kind = KIND_EMBED;
-        *ret_lane = LANE_BULK;
-        if (prefix_of(task->settings, task->delivery.topic, &meaning)) {
-                *ret_kind = meaning.kind;
-                *ret_lane = meaning.role == TOPIC_REQUEST ? meaning.lane : LANE_BULK;
-        }
-        if (!origin.len || origin.len >= sizeof name)
-                return;
+        if (!prefix || !origin.len || origin.len >= sizeof name)
+                return false;
         memcpy(name, origin.data, origin.len);
         name[origin.len] = '\0';
-        if (prefix_of(task->settings, name, &meaning) && meaning.role == TOPIC_REQUEST) {
-                *ret_kind = meaning.kind;
-                *ret_lane = meaning.lane;
-        }
+        if (strlen(name) != origin.len || prefix_of(task->settings, name, &kind, &lane) != prefix || lane == LANE_COUNT)
+                return false;
+        *ret_kind = kind;
+        *ret_lane = lane;
+        return true;
 }
 
 /* A tenant bound to a prefix speaks only there, and nobody else does. */
@@ -169,23 +213,30 @@ static int check_tenant(const struct task *task, struct error *err)
         return 0;
 }
 
+static bool first_delivery(const struct task *task)
+{
+        return task->request.origin_topic == task->delivery.topic;
+}
+
 static enum step step_decode(struct task *task)
 {
         const struct settings *settings = task->settings;
         struct envelope_limits limits = {.payload_bytes_max = (size_t)settings->worker.payload_bytes_max};
         int64_t wall_ms = clock_wall_ms();
         struct error err;
-        enum kind kind;
-        enum lane lane;
+        enum kind kind = KIND_EMBED;
+        enum lane lane = LANE_BULK;
         int failed;
 
         for (int i = 0; i < LANE_COUNT; i++)
                 limits.lane_timeout_ms[i] = settings->lanes[i].timeout_ms;
         error_clear(&err);
-        read_topic(task, &kind, &lane);
+        limits.ignore_origin = !read_topic(task, &kind, &lane);
+        if (lane == LANE_COUNT)
+                lane = LANE_BULK;
         failed = envelope_decode(&task->delivery, kind, lane, &limits, task->arena, &task->out, &task->request, &err);
-        if (failed == 0)
-                failed = check_tenant(task, &err);
+        if (failed == 0 && (failed = check_tenant(task, &err)) < 0)
+                task->request.id.len = 0; /* nothing is written in another tenant's name */
         task->deadline = task->started_ms + (task->request.deadline_wall_ms - wall_ms);
         task->queued_ms = wall_ms > task->request.origin_timestamp_ms ? wall_ms - task->request.origin_timestamp_ms : 0;
         task->outcome.served_from = served_names[SERVED_PROVIDER];
@@ -193,18 +244,19 @@ static enum step step_decode(struct task *task)
                 task->no_result = task->request.id.len == 0;
                 if (task->no_result)
                         return task_fail(task, &err);
-                task->undecodable = true;
+                task->doomed = true;
                 task->last = err;
+        }
+        task->first_failed_wall_ms = task->request.first_failed_wall_ms;
+        if (!task->doomed && task->request.not_before_wall_ms > wall_ms && !first_delivery(task) && task_remaining_ms(task) > 0) {
+                task->attempts = task->request.attempts; /* its tier's delay has passed, its time has not come */
+                task->not_before_wall_ms = task->request.not_before_wall_ms;
+                return task_move(task, TASK_RETRY);
         }
         return task_move(task, TASK_CLAIM);
 }
 
 /* ---- CLAIM, RECALL, ATTEMPT */
-
-static bool first_delivery(const struct task *task)
-{
-        return task->request.origin_topic == task->delivery.topic;
-}
 
 int64_t task_result_ttl_s(const struct task *task)
 {
@@ -266,16 +318,27 @@ static void start_claim(struct task *task)
         claim_take(task->shop->redis, &task->op, &task->claim, kept, &task->claim_answer);
 }
 
+/* Nothing of an earlier grant is left, but what the claim counts. */
+static void begin_anew(struct task *task)
+{
+        task->step = 0;
+        task->phase = 0;
+        task->work = NULL;
+        task->failed = false;
+        task->not_before_wall_ms = 0;
+        task->passages = (struct passages){0};
+        memset(task->steps, 0, sizeof task->steps);
+        task->outcome = (struct outcome){.served_from = served_names[SERVED_PROVIDER]};
+}
+
 static enum step claim_granted(struct task *task)
 {
         task->claimed = true;
         task->claim.fence = task->claim_answer.fence;
         task->renewed_ms = clock_now_ms();
         task->attempts = (int)task->claim_answer.attempts;
-        task->step = 0;
-        task->passages = (struct passages){0};
-        task->failed = false;
-        if (task->undecodable) {
+        begin_anew(task);
+        if (task->doomed) {
                 struct error err = task->last;
 
                 return task_fail(task, &err);
@@ -306,15 +369,22 @@ static enum step step_claim(struct task *task)
                 task_wait(task, task->claim_answer.lease_remaining_ms < HELD_WAIT_MS ? task->claim_answer.lease_remaining_ms + 1 : HELD_WAIT_MS);
                 return STEP_WAIT;
         case CLAIM_FINISHED:
+                task->duplicate = true;
                 return task_move(task, TASK_COMMIT);
         case CLAIM_CONFLICT:
         default:
                 task->no_result = true;
                 err = task->last;
-                if (!task->undecodable)
+                if (!task->doomed)
                         error_set(&err, CODE_ID_CONFLICT, "another payload was sent under this id");
                 return task_fail(task, &err);
         }
+}
+
+/* By step and content: a used id whose claim has lapsed must not recall another payload's steps. */
+static char *step_field(struct task *task)
+{
+        return arena_printf(task->scratch, "step:%zu:%.16s", task->step, task->request.fingerprint);
 }
 
 /* A finished step as outcome_render_step() wrote it. False: it is not one. */
@@ -366,7 +436,7 @@ static enum step step_recall(struct task *task)
                 return task_move(task, TASK_ATTEMPT);
         buffer_reset(&task->out);
         task->recall.value = &task->out;
-        task->text = span_of(arena_printf(task->scratch, "step:%zu", task->step));
+        task->text = span_of(step_field(task));
         ledger_get(task->shop->redis, &task->op, task->claim.tenant, task->claim.id, task->text, &task->recall);
         return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
 }
@@ -402,20 +472,27 @@ static enum step call_failed(struct task *task, const struct error *err)
 {
         const struct settings *s = task->settings;
         struct retry_policy policy = {s->retry.attempts_max, s->retry.base_ms, s->retry.cap_ms};
-        int64_t now = clock_now_ms(), at;
+        int64_t now = clock_now_ms(), at, tiered;
         double chance = (double)random() / ((double)RAND_MAX + 1.0);
 
         note_failure(task, err);
         task->uncount = err->code == CODE_RATE_LIMITED;
+        task->limited = task->uncount ? task->limited + 1 : 0;
         task->phase = 0;
-        if (!retry_at(&policy, err, task->attempts, now, task->deadline, chance, &at))
+        if (!retry_at(&policy, err, task->attempts, task->limited, now, task->deadline, chance, &at))
                 return task_fail(task, err);
-        if (at - now <= MEMORY_WAIT_MAX_MS) {
+        tiered = at - now;
+        if (s->retry.delay_count > 0) { /* a topic holds its records in due order: all wait as long as its tier says, or longer than any */
+                int64_t delay = s->retry.delays_ms[retry_tier(s->retry.delays_ms, s->retry.delay_count, at - now)];
+
+                tiered = delay > tiered ? delay : tiered;
+        }
+        if (at - now <= MEMORY_WAIT_MAX_MS || s->retry.delay_count == 0 || now + tiered >= task->deadline) {
                 task_move(task, TASK_BACKOFF);
                 task_wait(task, at - now);
                 return STEP_WAIT;
         }
-        task->not_before_wall_ms = clock_wall_ms() + (at - now);
+        task->not_before_wall_ms = clock_wall_ms() + tiered;
         return task_move(task, TASK_RELEASE);
 }
 
@@ -450,6 +527,8 @@ static enum step step_call(struct task *task)
         if (task->phase == 0) {
                 if (task_remaining_ms(task) <= 0)
                         return expire(task);
+                if (task->op.state == OP_DONE)
+                        op_reset(&task->op);
                 if (!task->settings->worker.kinds[task->request.steps[task->step].kind])
                         return task_move(task, TASK_RELEASE); /* not ours: handed over */
         }
@@ -474,7 +553,7 @@ static enum step step_keep(struct task *task)
         if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_IDLE) {
-                struct span field = span_of(arena_printf(task->scratch, "step:%zu", task->step));
+                struct span field = span_of(step_field(task));
 
                 buffer_reset(&task->out);
                 outcome_render_step(&task->out, &task->steps[task->step]);

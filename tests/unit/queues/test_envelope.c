@@ -36,7 +36,7 @@ static void header(const char *name, const char *value)
 
 static int decode_span(enum kind kind, struct span value)
 {
-        static const struct envelope_limits limits = {1 << 20, {30000, 3600000}};
+        static const struct envelope_limits limits = {1 << 20, {30000, 3600000}, false};
         struct delivery delivery = {.topic = "enrich.embed.bulk",
                                     .partition = 3,
                                     .offset = 17,

@@ -18,9 +18,9 @@ Test(retry, gives_up_when_retry_after_passes_deadline)
         const struct error e = failure(CODE_RATE_LIMITED, 900);
         int64_t at_ms = -1;
 
-        cr_assert_not(retry_at(&policy, &e, 1, 0, 800, 0, &at_ms));
+        cr_assert_not(retry_at(&policy, &e, 1, 0, 0, 800, 0, &at_ms));
         cr_assert_eq(at_ms, -1, "output untouched on refusal");
-        cr_assert(retry_at(&policy, &e, 1, 0, 1000, 0, &at_ms));
+        cr_assert(retry_at(&policy, &e, 1, 0, 0, 1000, 0, &at_ms));
         cr_assert_eq(at_ms, 900);
 }
 
@@ -29,11 +29,11 @@ Test(retry, doubles_up_to_the_cap_under_full_jitter)
         const struct error e = failure(CODE_UNAVAILABLE, 0);
         int64_t at_ms;
 
-        cr_assert(retry_at(&policy, &e, 1, 1000, 99999, 0.5, &at_ms));
+        cr_assert(retry_at(&policy, &e, 1, 0, 1000, 99999, 0.5, &at_ms));
         cr_assert_eq(at_ms, 1050);
-        cr_assert(retry_at(&policy, &e, 3, 1000, 99999, 0.5, &at_ms));
+        cr_assert(retry_at(&policy, &e, 3, 0, 1000, 99999, 0.5, &at_ms));
         cr_assert_eq(at_ms, 1200);
-        cr_assert(retry_at(&(struct retry_policy){100, 100, 2000}, &e, 60, 1000, 99999, 0.999, &at_ms));
+        cr_assert(retry_at(&(struct retry_policy){100, 100, 2000}, &e, 60, 0, 1000, 99999, 0.999, &at_ms));
         cr_assert_leq(at_ms, 3000);
 }
 
@@ -42,12 +42,14 @@ Test(retry, attempts_are_bounded_but_for_rate_limits)
         const struct error e = failure(CODE_TIMEOUT, 0), limited = failure(CODE_RATE_LIMITED, 0), odd = failure(CODE_BAD_OUTPUT, 0);
         int64_t at_ms;
 
-        cr_assert(retry_at(&policy, &e, 4, 0, 99999, 0, &at_ms));
-        cr_assert_not(retry_at(&policy, &e, 5, 0, 99999, 0, &at_ms));
-        cr_assert(retry_at(&policy, &limited, 50, 0, 99999, 0, &at_ms));
+        cr_assert(retry_at(&policy, &e, 4, 0, 0, 99999, 0, &at_ms));
+        cr_assert_not(retry_at(&policy, &e, 5, 0, 0, 99999, 0, &at_ms));
+        cr_assert(retry_at(&policy, &limited, 50, 0, 0, 99999, 0, &at_ms));
         cr_assert_gt(at_ms, 0, "never at once");
-        cr_assert(retry_at(&policy, &odd, 1, 0, 99999, 0, &at_ms));
-        cr_assert_not(retry_at(&policy, &odd, 2, 0, 99999, 0, &at_ms), "bad output is tried once more only");
+        cr_assert(retry_at(&policy, &limited, 1, 4, 0, 99999, 0.99, &at_ms));
+        cr_assert_gt(at_ms, 1000, "a provider that keeps saying no is asked less and less often");
+        cr_assert(retry_at(&policy, &odd, 1, 0, 0, 99999, 0, &at_ms));
+        cr_assert_not(retry_at(&policy, &odd, 2, 0, 0, 99999, 0, &at_ms), "bad output is tried once more only");
 }
 
 Test(retry, what_will_not_pass_is_not_tried_again)
@@ -55,7 +57,7 @@ Test(retry, what_will_not_pass_is_not_tried_again)
         const struct error e = failure(CODE_SCHEMA, 0);
         int64_t at_ms;
 
-        cr_assert_not(retry_at(&policy, &e, 1, 0, 99999, 0, &at_ms));
+        cr_assert_not(retry_at(&policy, &e, 1, 0, 0, 99999, 0, &at_ms));
 }
 
 Test(retry, tiers_hold_the_wait)
