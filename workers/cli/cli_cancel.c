@@ -11,7 +11,7 @@
 
 enum { CANCELLED_BYTES_MAX = 4096 };
 
-static const struct argument_row rows[] = {CLIENT_TENANT_ROW, CLIENT_REDIS_ROW};
+static const struct argument_row rows[] = {CLIENT_TENANT_ROW, CLIENT_KAFKA_ROW, CLIENT_REDIS_ROW};
 
 static void free_client(struct results_client **client)
 {

@@ -146,7 +146,8 @@ static void on_started(void *user, const char *admin)
         if (argument_given(dev->arguments, "json")) {
                 printf("{\"kafka\":\"%s\",\"redis\":\"%s\",\"admin\":\"%s\"}\n", s->kafka.brokers, s->redis.url, admin);
         } else {
-                printf("An embedded fleet is running; nothing outlives it (the broker is librdkafka's mock, in memory).\n\n"
+                printf("An embedded fleet is running; nothing outlives it. The broker is librdkafka's mock, in memory: it keeps some 5 MB a\n"
+                       "partition and drops the oldest silently, so it is for trying out, never for data that matters.\n\n"
                        "  kafka  %s\n  redis  %s\n  admin  http://%s/ready\n\nTry, in another terminal:\n"
                        "  millrace submit embed --input 'hello' --wait --kafka %s --redis %s\n\nCtrl-C ends it.\n",
                        s->kafka.brokers, s->redis.url, admin, s->kafka.brokers, s->redis.url);

@@ -32,6 +32,7 @@ static const struct argument_row rows[] = {
          .help = "replay: at most N letters a second"},
         {.name = "dry-run", .type = ARGUMENT_FLAG, .help = "replay: say what would be done, do nothing"},
         CLIENT_KAFKA_ROW,
+        CLIENT_REDIS_ROW, /* not needed here, but dev's line can be given as it is */
 };
 
 /* ---- ls: the newest letters, oldest first */

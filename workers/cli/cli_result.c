@@ -14,6 +14,7 @@ enum { WAIT_OTHERWISE_MS = 30000 };
 static const struct argument_row rows[] = {
         CLIENT_TENANT_ROW,
         {.name = "wait", .type = ARGUMENT_WAIT, .max = 1e10, .help = "wait so long for it (30s where no time is given)"},
+        CLIENT_KAFKA_ROW, /* not needed here, but dev's line can be given as it is */
         CLIENT_REDIS_ROW,
 };
 
