@@ -194,7 +194,7 @@ static size_t format_float(float value, char *out)
 {
         char digits[FLOAT_DIGITS];
         double magnitude = fabs((double)value), scaled;
-        size_t n = 0, count, before;
+        size_t n, count, before;
         uint32_t bits;
         int shift;
 
@@ -206,12 +206,11 @@ static size_t format_float(float value, char *out)
                 return (size_t)snprintf(out, FLOAT_TEXT_MAX, "%.9g", (double)value);
         memcpy(&bits, &value, sizeof bits);
         shift = FLOAT_DIGITS - 1 - (((int)(bits >> 23 & 255) - 127) * 1233 >> 12); /* 1233 / 4096 ≈ log10(2): at most one too many */
+        shift -= magnitude * powers_of_ten[shift] >= 999999999.5; /* no branch: it would be guessed wrong as often as not, like the sign */
         scaled = magnitude * powers_of_ten[shift];
-        if (scaled >= 999999999.5)
-                scaled = magnitude * powers_of_ten[--shift];
         count = put_digits(digits, (uint32_t)(scaled + 0.5));
-        if (value < 0)
-                out[n++] = '-';
+        out[0] = '-';
+        n = bits >> 31;
         if (shift >= FLOAT_DIGITS) { /* 0.0…0ddd */
                 memcpy(out + n, "0.00000", 7);
                 n += (size_t)(shift - FLOAT_DIGITS) + 2;

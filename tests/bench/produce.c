@@ -231,6 +231,18 @@ static int report(double *ms, long n, long came)
         return lost != 0;
 }
 
+static int look_up(rd_kafka_t *producer, const char *topic)
+{
+        rd_kafka_topic_t *handle = rd_kafka_topic_new(producer, topic, NULL);
+        const struct rd_kafka_metadata *metadata;
+
+        if (!handle || rd_kafka_metadata(producer, 0, handle, &metadata, 10000))
+                return -1;
+        rd_kafka_metadata_destroy(metadata);
+        rd_kafka_topic_destroy(handle);
+        return 0;
+}
+
 static int steady(const char *brokers, const char *topic, long n, const char *encoding, double rate, int port, const char *prefix)
 {
         rd_kafka_t *producer = producer_new(brokers, "0");
@@ -247,6 +259,8 @@ static int steady(const char *brokers, const char *topic, long n, const char *en
         freeReplyObject(reply);
         for (long i = 0; i < n; i++)
                 ms[i] = -1;
+        if (look_up(producer, topic)) /* connecting is not part of the load */
+                return complain("the broker does not tell of the topic");
         for (from = now_s(); came < n && now_s() < from + (double)n / rate + LATE_S;) {
                 double due = sent < n ? from + (double)sent / rate - now_s() : 0.1;
                 struct pollfd wait = {.fd = redis->fd, .events = POLLIN};
