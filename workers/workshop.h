@@ -29,6 +29,7 @@ struct workshop {
         struct ready_list ready;
         char holder[HOLDER_PREFIX_BYTES]; /* worker, pid, start */
         char release[RELEASE_BYTES];
+        size_t weight;       /* of the tasks admitted: their answers' bytes, an estimate */
         struct task *spares; /* freed tasks, kept for the next ones */
         size_t spare_count;
 };

@@ -238,3 +238,27 @@ Test(flow_kinds, a_replica_survives_a_restart)
         cr_assert_str_eq(flow_text(tree, "result.hits.0.document"), "wal");
         json_decref(tree);
 }
+
+static void narrow(struct settings *settings)
+{
+        settings->worker.inflight_bytes_max = 1 << 20;
+}
+
+Test(flow_kinds, heavy_answers_take_their_turn)
+{
+        char json[16384], id[16];
+
+        flow_restart(narrow);
+        for (int i = 0; i < 8; i++) {
+                int n = snprintf(json, sizeof json, "{\"id\":\"heavy%d\",\"input\":[", i);
+
+                for (int k = 0; k < 500; k++)
+                        n += snprintf(json + n, sizeof json - (size_t)n, "%s\"t%d\"", k ? "," : "", k);
+                snprintf(json + n, sizeof json - (size_t)n, "]}");
+                flow_submit("embed", json);
+        }
+        for (int i = 0; i < 8; i++) {
+                snprintf(id, sizeof id, "heavy%d", i);
+                cr_assert_str_eq(flow_ending(id), "ok", "each is heavier than all that may be under way, and still has its turn");
+        }
+}

@@ -174,6 +174,8 @@ void task_free(struct task *task)
 
         give_up_work(task);
         op_abort(&task->renew_op);
+        if (task->admitted)
+                shop->weight -= task->weight;
         if (task->ready)
                 ready_remove(&shop->ready, task);
         envelope_release(&task->request);

@@ -60,7 +60,9 @@ struct passages {
 struct task {
         struct task *next_ready, *prev, *next; /* the ready list; the list of all tasks */
         bool ready, from_bulk;
-        size_t bytes; /* of key and value: what it counts for in the intake's bound */
+        size_t bytes; /* of key, value and headers: what it counts for in the intake's bound */
+        size_t weight; /* what its answer may take, an estimate */
+        bool admitted; /* the weight is counted */
         enum task_state state;
         struct workshop *shop;
         struct settings *settings; /* a reference */

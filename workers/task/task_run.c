@@ -15,6 +15,9 @@
 
 enum {
         STORE_WAIT_MS = 250,       /* before our own stores are asked again */
+        ADMIT_WAIT_MS = 20,        /* before a heavy request looks again whether there is room */
+        WEIGHT_PER_INPUT = 8192,
+        WEIGHT_PER_BYTE = 16,
         HELD_WAIT_MS = 100,        /* before a claim that another holds is asked for again */
         MEMORY_WAIT_MAX_MS = 2000, /* longer waits go through a retry topic */
         REFUSALS_MAX = 8,          /* of our own stores, before a record is given up */
@@ -218,6 +221,14 @@ static bool first_delivery(const struct task *task)
         return task->request.origin_topic == task->delivery.topic;
 }
 
+/* An estimate, bytes: vectors and their text for each input, or for each few words of a document. */
+static size_t weigh(const struct request_step *step)
+{
+        return step->kind == KIND_EMBED    ? step->embed.input_count * WEIGHT_PER_INPUT
+               : step->kind == KIND_INGEST ? step->ingest.text.len * WEIGHT_PER_BYTE
+                                           : 0;
+}
+
 static enum step step_decode(struct task *task)
 {
         const struct settings *settings = task->settings;
@@ -235,8 +246,11 @@ static enum step step_decode(struct task *task)
         if (lane == LANE_COUNT)
                 lane = LANE_BULK;
         failed = envelope_decode(&task->delivery, kind, lane, &limits, task->arena, &task->out, &task->request, &err);
-        if (failed == 0 && (failed = check_tenant(task, &err)) < 0)
+        if (task->request.id.len && check_tenant(task, failed < 0 ? NULL : &err) < 0) {
+                failed = -1;
                 task->request.id.len = 0; /* nothing is written in another tenant's name */
+        }
+        task->weight = failed < 0 ? 0 : weigh(&task->request.steps[0]);
         task->deadline = task->started_ms + (task->request.deadline_wall_ms - wall_ms);
         task->queued_ms = wall_ms > task->request.origin_timestamp_ms ? wall_ms - task->request.origin_timestamp_ms : 0;
         task->outcome.served_from = served_names[SERVED_PROVIDER];
@@ -350,11 +364,30 @@ static enum step claim_granted(struct task *task)
         return task_move(task, TASK_RECALL);
 }
 
+/* What the answer will take is bounded like what the requests take: a heavy one waits until there is room, or nothing else is under way. */
+static bool admit(struct task *task)
+{
+        struct workshop *shop = task->shop;
+
+        if (task->admitted)
+                return true;
+        if (shop->weight > 0 && shop->weight + task->weight > (size_t)task->settings->worker.inflight_bytes_max) {
+                if (!ev_is_active(&task->timer))
+                        task_wait(task, ADMIT_WAIT_MS);
+                return false;
+        }
+        shop->weight += task->weight;
+        task->admitted = true;
+        return true;
+}
+
 static enum step step_claim(struct task *task)
 {
         enum step ret;
         struct error err;
 
+        if (!admit(task))
+                return STEP_WAIT;
         if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_IDLE) {
