@@ -18,7 +18,7 @@ static void free_client(struct results_client **client)
         results_client_free(*client);
 }
 
-/* The cancelled result. Its kind is left out: nothing in Redis tells it. */
+/* The cancelled result. Its kind and source are left out: nothing in Redis tells them. */
 static void render_cancelled(struct buffer *out, const char *tenant, const char *id)
 {
         char now[CLOCK_RFC3339_BYTES];
@@ -30,8 +30,10 @@ static void render_cancelled(struct buffer *out, const char *tenant, const char 
         buffer_json_string(out, span_of(tenant));
         buffer_printf(out,
                       ",\"status\":\"cancelled\",\"error\":{\"class\":\"%s\",\"code\":\"%s\",\"message\":\"cancelled by command\","
-                      "\"retriable\":false},\"attempts\":0,\"replays\":0,\"degraded\":[],\"completed_at\":\"%s\"}",
-                      error_class_name(error_code_class(CODE_CANCELLED)), error_code_name(CODE_CANCELLED), now);
+                      "\"retriable\":false},\"attempts\":0,\"replays\":0,\"release\":\"millrace-%s\",\"served_from\":\"provider\",\"degraded\":[],"
+                      "\"usage\":{\"input_tokens\":0,\"output_tokens\":0,\"cached_tokens\":0},\"cost\":{\"currency\":\"USD\",\"amount\":0},"
+                      "\"timings_ms\":{\"queued\":0,\"provider\":0,\"total\":0},\"completed_at\":\"%s\"}",
+                      error_class_name(error_code_class(CODE_CANCELLED)), error_code_name(CODE_CANCELLED), MILLRACE_VERSION, now);
 }
 
 static int run(struct arguments *arguments)
