@@ -262,3 +262,38 @@ Test(flow_kinds, heavy_answers_take_their_turn)
                 cr_assert_str_eq(flow_ending(id), "ok", "each is heavier than all that may be under way, and still has its turn");
         }
 }
+
+static void short_leases(struct settings *settings)
+{
+        settings->worker.claim_lease_ms = 1500;
+}
+
+Test(flow_kinds, a_slow_writer_keeps_its_document)
+{
+        static char json[8192];
+        int n = snprintf(json, sizeof json, "{\"id\":\"slow\",\"collection\":\"paid\",\"chunking\":{\"strategy\":\"fixed\",\"size\":1,\"overlap\":0},"
+                                            "\"document\":{\"id\":\"d\",\"version\":1,\"text\":\"");
+        json_t *tree;
+
+        for (int i = 0; i < 320; i++) /* ten batches */
+                n += snprintf(json + n, sizeof json - (size_t)n, "w%d ", i);
+        snprintf(json + n, sizeof json - (size_t)n, "\"}}");
+        flow_restart(short_leases);
+        flow_stub("delay-ms=700");
+        flow_submit("ingest", json);
+        while (flow_stub_count("embeddings") < 10) /* longer than the document's lease of 6 s */
+                ;
+        flow_submit("ingest", "{\"id\":\"quick\",\"collection\":\"paid\",\"document\":{\"id\":\"d\",\"version\":2,\"text\":\"new\"}}");
+        tree = flow_result("default", "slow");
+        cr_assert_str_eq(flow_text(tree, "status"), "ok", "%s", flow_text(tree, "error.message"));
+        cr_assert(json_is_false(flow_at(tree, "result.superseded")), "it was first, and nobody came between");
+        json_decref(tree);
+        positions("quick");
+        flow_stub("delay-ms=0");
+        snprintf(json, sizeof json, "{\"id\":\"r\",\"collection\":\"paid\",\"query\":\"w5 new\",\"at_least\":%s}", positions("quick"));
+        flow_submit("retrieve", json);
+        tree = flow_result("default", "r");
+        cr_assert_eq(json_array_size(flow_at(tree, "result.hits")), 1);
+        cr_assert_str_eq(flow_text(tree, "result.hits.0.text"), "new");
+        json_decref(tree);
+}
