@@ -135,10 +135,14 @@ static bool parse_offset(const char *at, const char *end, int *ret_minutes)
 
 bool clock_parse_rfc3339(struct span text, bool date_only, int64_t *ret_wall_ms)
 {
-        const char *at = text.data, *end = text.data + text.len;
+        const char *at, *end;
         unsigned year, month, day, hour, minute, second, ms = 0, weight = 100;
         int offset;
 
+        if (text.len == 0)
+                return false;
+        at = text.data;
+        end = text.data + text.len;
         if (!digits(&at, end, 4, &year) || !one_of(&at, end, "-") || !digits(&at, end, 2, &month) || !one_of(&at, end, "-") ||
             !digits(&at, end, 2, &day) || !valid_date(year, month, day))
                 return false;

@@ -60,7 +60,6 @@ static void check_ingest(const struct ingest_fields *f)
         MUST(f->collection.len > 0 && envelope_valid_document_id(f->document));
         MUST(f->delete_document || f->text.len > 0);
         MUST(f->format >= FORMAT_TEXT && f->format <= FORMAT_HTML);
-        MUST(!f->version_set || f->version >= 0);
         touch(f->text);
         touch(f->title);
 }
