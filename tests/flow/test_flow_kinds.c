@@ -246,7 +246,7 @@ static void narrow(struct settings *settings)
 
 Test(flow_kinds, heavy_answers_take_their_turn)
 {
-        char json[16384], id[16];
+        char json[16384], id[32];
 
         flow_restart(narrow);
         for (int i = 0; i < 8; i++) {
