@@ -215,13 +215,14 @@ static void on_waited_too_long(struct ev_loop *loop, ev_timer *timer, int events
 static void read_error(struct work *work, struct error *err)
 {
         const struct http_exchange *exchange = &work->exchange;
-        struct span after_ms = {"", 0}, after = {"", 0};
+        struct span after_ms = {"", 0}, after = {"", 0}, date = {"", 0};
         struct http_fault fault = {0};
 
         work->endpoint->format->fault(exchange->response, &fault);
         http_header(exchange, "retry-after-ms", &after_ms);
         http_header(exchange, "Retry-After", &after);
-        http_status_error(exchange->status, &fault, http_retry_after(after_ms, after, clock_wall_ms()), err);
+        http_header(exchange, "Date", &date);
+        http_status_error(exchange->status, &fault, http_retry_after(after_ms, after, date, clock_wall_ms()), err);
 }
 
 static void on_answer(struct http_exchange *exchange)

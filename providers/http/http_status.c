@@ -1,7 +1,5 @@
 #include "providers/http/http_status.h"
 
-#include <curl/curl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -93,7 +91,8 @@ int http_status_error(int status, const struct http_fault *fault, int64_t retry_
 {
         const char *word = fault->code[0] ? fault->code : fault->type;
 
-        error_set(err, code_of(status, fault), "HTTP %d from the provider%s%s%s", status, word[0] ? " (code " : "", word, word[0] ? ")" : "");
+        error_set(err, code_of(status, fault), "HTTP %d from the provider%s%s%s", status, word[0] ? " (code " : "", word,
+                  word[0] ? ")" : "");
         if (err)
                 err->retry_after_ms = retry_after_ms;
         return -1;
@@ -123,7 +122,8 @@ void http_fault_word(struct span text, char ret_word[HTTP_FAULT_WORD_BYTES + 1])
 
         for (size_t i = 0; i < len; i++) {
                 char c = text.data[i];
-                bool harmless = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("_-./", c));
+                bool harmless = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                                (c && strchr("_-./", c));
 
                 ret_word[i] = c;
                 if (!harmless)
@@ -137,13 +137,14 @@ static int64_t parse_wait(const char *text, double unit_ms)
 {
         double value = 0, scale = 1;
         const char *p = text;
+        size_t digits = 0;
 
-        for (; *p >= '0' && *p <= '9'; p++)
+        for (; *p >= '0' && *p <= '9'; p++, digits++)
                 value = value * 10 + (*p - '0');
         if (*p == '.')
-                for (p++; *p >= '0' && *p <= '9'; p++)
+                for (p++; *p >= '0' && *p <= '9'; p++, digits++)
                         value += (scale /= 10) * (*p - '0');
-        if (p == text || *p)
+        if (!digits || *p)
                 return -1;
         value *= unit_ms;
         return value >= DAY_MS ? DAY_MS : (int64_t)(value + 0.999);
@@ -165,18 +166,153 @@ static bool trim(struct span header, char ret_text[HEADER_BYTES_MAX + 1])
         return true;
 }
 
-int64_t http_retry_after(struct span retry_after_ms, struct span retry_after, int64_t wall_ms)
+/* ---- HTTP dates: a pattern a form, where a letter stands for a field and anything else for itself ---- */
+
+struct date {
+        int year, month, day, hour, minute, second;
+        bool short_year;
+};
+
+/* The index of the name that text begins with; -1: none. */
+static int name_at(const char *text, const char *const *names, size_t count, size_t *ret_len)
+{
+        for (size_t i = 0; i < count; i++) {
+                *ret_len = strlen(names[i]);
+                if (strncmp(text, names[i], *ret_len) == 0)
+                        return (int)i;
+        }
+        return -1;
+}
+
+/* count digits, of which the first may be a blank where lenient; -1: they are none. */
+static int number_at(const char *text, int count, bool lenient)
+{
+        int value = 0;
+
+        for (int i = 0; i < count; i++) {
+                char c = i == 0 && lenient && text[i] == ' ' ? '0' : text[i];
+
+                if (c < '0' || c > '9')
+                        return -1;
+                value = value * 10 + (c - '0');
+        }
+        return value;
+}
+
+static bool match(const char *text, const char *pattern, struct date *ret_date)
+{
+        static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+        static const char *const days[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
+        static const char *const long_days[] = {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"};
+        struct date date = {0};
+        size_t len = 0;
+
+        for (; *pattern; pattern++, text += len) {
+                int value = 0;
+
+                len = 2;
+                switch (*pattern) {
+                case 'w':
+                        value = name_at(text, days, COUNT_OF(days), &len);
+                        break;
+                case 'W':
+                        value = name_at(text, long_days, COUNT_OF(long_days), &len);
+                        break;
+                case 'b':
+                        value = date.month = name_at(text, months, COUNT_OF(months), &len);
+                        break;
+                case 'd':
+                        value = date.day = number_at(text, 2, false);
+                        break;
+                case 'e':
+                        value = date.day = number_at(text, 2, true);
+                        break;
+                case 'h':
+                        value = date.hour = number_at(text, 2, false);
+                        break;
+                case 'm':
+                        value = date.minute = number_at(text, 2, false);
+                        break;
+                case 's':
+                        value = date.second = number_at(text, 2, false);
+                        break;
+                case 'y':
+                        value = date.year = number_at(text, 2, false);
+                        date.short_year = true;
+                        break;
+                case 'Y':
+                        len = 4;
+                        value = date.year = number_at(text, 4, false);
+                        break;
+                default:
+                        len = 1;
+                        value = *text == *pattern ? 0 : -1;
+                }
+                if (value < 0)
+                        return false;
+        }
+        if (*text)
+                return false;
+        *ret_date = date;
+        return true;
+}
+
+/* Days from 1970-01-01 to the first of the month of the Gregorian calendar; month 0…11. */
+static int64_t days_before(int64_t year, int month)
+{
+        static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+        int64_t past = year - 1, leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+        return past * 365 + past / 4 - past / 100 + past / 400 - 719162 + before[month] + (month > 1 ? leap : 0);
+}
+
+/* The century that puts it at most 50 years ahead of wall_ms (RFC 9110 §5.6.7). */
+static int full_year(int year, int64_t wall_ms)
+{
+        int64_t now_year = 1970 + wall_ms / DAY_MS * 400 / 146097, full = now_year - now_year % 100 + year;
+
+        if (full > now_year + 50)
+                full -= 100;
+        else if (full <= now_year - 50)
+                full += 100;
+        return (int)full;
+}
+
+bool http_date(struct span text, int64_t wall_ms, int64_t *ret_wall_ms)
+{
+        static const char *const forms[] = {"w, d b Y h:m:s GMT", "W, d-b-y h:m:s GMT", "w b e h:m:s Y"};
+        char copy[HEADER_BYTES_MAX + 1];
+        struct date date = {0};
+        bool found = false;
+        int64_t days;
+
+        if (!trim(text, copy))
+                return false;
+        for (size_t i = 0; i < COUNT_OF(forms) && !found; i++)
+                found = match(copy, forms[i], &date);
+        if (found && date.short_year)
+                date.year = full_year(date.year, wall_ms);
+        if (!found || date.year < 1970 || date.day < 1 || date.hour > 23 || date.minute > 59 ||
+            date.second > 60 /* a leap second */)
+                return false;
+        days = days_before(date.year, date.month) + date.day - 1;
+        if (days >= days_before(date.month == 11 ? date.year + 1 : date.year, (date.month + 1) % 12))
+                return false; /* a 31st of April */
+        *ret_wall_ms = days * DAY_MS + ((date.hour * 60 + date.minute) * 60 + date.second) * (int64_t)1000;
+        return true;
+}
+
+int64_t http_retry_after(struct span retry_after_ms, struct span retry_after, struct span date, int64_t wall_ms)
 {
         char text[HEADER_BYTES_MAX + 1];
-        int64_t wait = -1;
-        time_t date;
+        int64_t wait = -1, at, from;
 
         if (trim(retry_after_ms, text))
                 wait = parse_wait(text, 1);
         if (wait < 0 && trim(retry_after, text)) {
                 wait = parse_wait(text, 1000);
-                if (wait < 0 && (date = curl_getdate(text, NULL)) >= 0)
-                        wait = (int64_t)date * 1000 - wall_ms;
+                if (wait < 0 && http_date(retry_after, wall_ms, &at))
+                        wait = at - (http_date(date, wall_ms, &from) ? from : wall_ms);
         }
         if (wait < 0)
                 return 0;

@@ -1,5 +1,5 @@
-/* What a failed exchange means in the contract's words (§5). Pure; any thread. Messages never hold what the provider wrote, but for its
- * error code, cut down to HTTP_FAULT_WORD_BYTES harmless characters. */
+/* What a failed exchange means in the contract's words (§5). Pure; any thread. Messages never hold what the provider wrote, but
+ * for its error code, cut down to HTTP_FAULT_WORD_BYTES harmless characters. */
 #ifndef PROVIDERS_HTTP_HTTP_STATUS_H
 #define PROVIDERS_HTTP_HTTP_STATUS_H
 
@@ -29,8 +29,14 @@ int http_status_error(int status, const struct http_fault *fault, int64_t retry_
 /* An exchange without a whole answer. Always returns -1. */
 int http_outcome_error(const struct http_exchange *exchange, struct error *err);
 
-/* The wait that the headers ask for: retry-after-ms, else Retry-After in seconds or as an HTTP date. At most a day; 0: none. Empty
- * spans: the header is not there. */
-int64_t http_retry_after(struct span retry_after_ms, struct span retry_after, int64_t wall_ms);
+/* The wait that the headers ask for: retry-after-ms, else Retry-After in seconds or as an HTTP date (all three forms of RFC
+ * 9110). A date is taken against the answer's own Date header, so that neither clock need be right; against wall_ms where that
+ * one is missing or no date. At most a day; 0: none, or a date that has passed. Empty spans: the header is not there. */
+int64_t http_retry_after(struct span retry_after_ms, struct span retry_after, struct span date, int64_t wall_ms);
+
+/* An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT" or "Sun Nov  6 08:49:37 1994", years
+ * 1970…9999; a year of two digits is the one nearest to wall_ms, at most 50 years ahead. Blanks at the ends are skipped. False:
+ * it is none. */
+bool http_date(struct span text, int64_t wall_ms, int64_t *ret_wall_ms);
 
 #endif

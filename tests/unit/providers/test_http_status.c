@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <string.h>
+#include <time.h>
 
 #include "providers/http/http_status.h"
 
@@ -82,17 +83,116 @@ Test(http_status, reads_waits_in_all_forms)
         const struct span none = {"", 0};
         const int64_t wall_ms = 1445412480000; /* Wed, 21 Oct 2015 07:28:00 GMT */
 
-        cr_assert_eq(http_retry_after(none, none, wall_ms), 0);
-        cr_assert_eq(http_retry_after(SPAN("120"), SPAN("7"), wall_ms), 120, "milliseconds go first");
-        cr_assert_eq(http_retry_after(none, SPAN("7"), wall_ms), 7000);
-        cr_assert_eq(http_retry_after(none, SPAN(" 1.5 "), wall_ms), 1500);
-        cr_assert_eq(http_retry_after(none, SPAN("0"), wall_ms), 0);
-        cr_assert_eq(http_retry_after(none, SPAN("Wed, 21 Oct 2015 07:28:03 GMT"), wall_ms), 3000);
-        cr_assert_eq(http_retry_after(none, SPAN("Wed, 21 Oct 2015 07:27:00 GMT"), wall_ms), 0, "in the past");
-        cr_assert_eq(http_retry_after(none, SPAN("-1"), wall_ms), 0);
-        cr_assert_eq(http_retry_after(SPAN("soon"), SPAN("2"), wall_ms), 2000);
-        cr_assert_eq(http_retry_after(none, SPAN("99999999999999999999"), wall_ms), 86400000, "a day at most");
-        cr_assert_eq(http_retry_after(none, SPAN("Thu, 01 Jan 2099 00:00:00 GMT"), wall_ms), 86400000);
+        cr_assert_eq(http_retry_after(none, none, none, wall_ms), 0);
+        cr_assert_eq(http_retry_after(SPAN("120"), SPAN("7"), none, wall_ms), 120, "milliseconds go first");
+        cr_assert_eq(http_retry_after(SPAN("0"), SPAN("7"), none, wall_ms), 0, "even when they are none");
+        cr_assert_eq(http_retry_after(none, SPAN("7"), none, wall_ms), 7000);
+        cr_assert_eq(http_retry_after(none, SPAN(" 1.5 "), none, wall_ms), 1500);
+        cr_assert_eq(http_retry_after(none, SPAN("0"), none, wall_ms), 0);
+        cr_assert_eq(http_retry_after(none, SPAN("Wed, 21 Oct 2015 07:28:03 GMT"), none, wall_ms), 3000);
+        cr_assert_eq(http_retry_after(none, SPAN("Wed, 21 Oct 2015 07:27:00 GMT"), none, wall_ms), 0, "in the past");
+        cr_assert_eq(http_retry_after(SPAN("soon"), SPAN("2"), none, wall_ms), 2000);
+        cr_assert_eq(http_retry_after(none, SPAN("99999999999999999999"), none, wall_ms), 86400000, "a day at most");
+        cr_assert_eq(http_retry_after(none, SPAN("Thu, 01 Jan 2099 00:00:00 GMT"), none, wall_ms), 86400000);
+}
+
+Test(http_status, takes_a_date_against_the_answers_own_clock)
+{
+        const struct span none = {"", 0}, at = SPAN("Wed, 21 Oct 2015 07:28:30 GMT"), sent = SPAN("Wed, 21 Oct 2015 07:28:00 GMT");
+        const int64_t right_ms = 1445412480000, hour_ms = 3600000;
+
+        cr_assert_eq(http_retry_after(none, at, sent, right_ms), 30000);
+        cr_assert_eq(http_retry_after(none, at, sent, right_ms + hour_ms), 30000, "our clock is an hour ahead");
+        cr_assert_eq(http_retry_after(none, at, sent, right_ms - hour_ms), 30000, "or behind");
+        cr_assert_eq(http_retry_after(none, at, SPAN("yesterday"), right_ms), 30000, "a date that is none");
+        cr_assert_eq(http_retry_after(none, at, SPAN("Wed, 21 Oct 2015 07:29:00 GMT"), right_ms), 0, "it has passed over there");
+}
+
+Test(http_status, refuses_waits_that_are_none)
+{
+        static const char *const odd[] = {"-1", "+5", "1e3", "0x10", "5 s", "5, 7", ".", "..5", "1.5.0", "NaN", "inf", "tomorrow", "07:28", "Wed", "GMT"};
+        const struct span none = {"", 0};
+        char longest[4096];
+
+        for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+                cr_assert_eq(http_retry_after(none, span_of(odd[i]), none, 0), 0, "%s", odd[i]);
+                cr_assert_eq(http_retry_after(span_of(odd[i]), none, none, 0), 0, "%s", odd[i]);
+        }
+        memset(longest, '9', sizeof longest);
+        cr_assert_eq(http_retry_after((struct span){longest, sizeof longest}, none, none, 0), 0, "longer than any sense");
+        cr_assert_eq(http_retry_after((struct span){"1\0002", 3}, none, none, 0), 1, "a NUL can't be in a header; if it were, it would end it");
+}
+
+Test(http_status, reads_the_three_forms_of_a_date)
+{
+        const int64_t wall_ms = 1792540800000; /* 2026 */
+        static const char *const same[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", " Sun, 06 Nov 1994 08:49:37 GMT\r\n"};
+        int64_t at = -1;
+
+        for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+                at = -1;
+                cr_assert(http_date(span_of(same[i]), wall_ms, &at), "%s", same[i]);
+                cr_assert_eq(at, 784111777000, "%s", same[i]);
+        }
+        cr_assert(http_date(SPAN("Thursday, 29-Feb-24 23:59:60 GMT"), wall_ms, &at));
+        cr_assert_eq(at, 1709251200000, "a leap day and a leap second");
+        cr_assert(http_date(SPAN("Saturday, 01-Jan-76 00:00:00 GMT"), wall_ms, &at));
+        cr_assert_eq(at, 3345062400000, "50 years ahead");
+        cr_assert(http_date(SPAN("Saturday, 01-Jan-77 00:00:00 GMT"), wall_ms, &at));
+        cr_assert_eq(at, 220924800000, "more than 50 years ahead is the past");
+        cr_assert(http_date(SPAN("Fri, 31 Dec 9999 23:59:59 GMT"), wall_ms, &at));
+        cr_assert_eq(at, 253402300799000);
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-y2k" /* two digits are what that form has */
+Test(http_status, agrees_with_the_c_library_on_dates)
+{
+        for (int64_t s = 0; s < 4102444800; s += 86400 * 13 + 3671) {
+                time_t at = (time_t)s;
+                struct tm tm;
+                char text[64];
+                int64_t read = -1;
+
+                gmtime_r(&at, &tm);
+                strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+                cr_assert(http_date(span_of(text), 0, &read), "%s", text);
+                cr_assert_eq(read, s * 1000, "%s", text);
+                strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &tm);
+                cr_assert(http_date(span_of(text), 0, &read), "%s", text);
+                cr_assert_eq(read, s * 1000, "%s", text);
+                strftime(text, sizeof text, "%A, %d-%b-%y %H:%M:%S GMT", &tm);
+                cr_assert(http_date(span_of(text), s * 1000, &read), "%s", text);
+                cr_assert_eq(read, s * 1000, "%s", text);
+        }
+}
+#pragma GCC diagnostic pop
+
+Test(http_status, refuses_dates_that_are_none)
+{
+        static const char *const odd[] = {"",
+                                          "Sun, 06 Nov 1994",
+                                          "Sun, 06 Nov 1994 08:49:37",
+                                          "Sun, 06 Nov 1994 08:49:37 CET",
+                                          "Sun, 06 Nov 1994 08:49:37 GMT+1",
+                                          "Sun, 6 Nov 1994 08:49:37 GMT",
+                                          "Sun, 31 Apr 2024 08:49:37 GMT",
+                                          "Sun, 29 Feb 2023 08:49:37 GMT",
+                                          "Sun, 29 Feb 2100 08:49:37 GMT",
+                                          "Sun, 32 Dec 2023 08:49:37 GMT",
+                                          "Sun, 00 Nov 1994 08:49:37 GMT",
+                                          "Sun, 06 Nov 1994 24:00:00 GMT",
+                                          "Sun, 06 Nov 1994 08:60:00 GMT",
+                                          "Sun, 06 Nov 1994 08:49:61 GMT",
+                                          "Sun, 06 Nov 1969 08:49:37 GMT",
+                                          "Day, 06 Nov 1994 08:49:37 GMT",
+                                          "Sun, 06 Nix 1994 08:49:37 GMT",
+                                          "1994-11-06T08:49:37Z"};
+        int64_t at = -1;
+
+        for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
+                cr_assert_not(http_date(span_of(odd[i]), 0, &at), "%s", odd[i]);
+        cr_assert_eq(at, -1, "output untouched on refusal");
 }
 
 Test(http_status, maps_outcomes)
