@@ -67,6 +67,7 @@ static void read_own_headers(const struct delivery *delivery, bool ignore_origin
         request->attempts = bounded_int(header_int(delivery, "mr-attempts", 0));
         request->replays = bounded_int(header_int(delivery, "mr-replays", 0));
         request->not_before_wall_ms = header_int(delivery, "mr-not-before", 0);
+        request->job_seq = header_int(delivery, "mr-job-seq", -1);
         request->deadline_wall_ms = header_int(delivery, "mr-deadline", 0);
         clock_parse_rfc3339(delivery_header(delivery, "mr-first-failed-at"), false, &request->first_failed_wall_ms);
         request->origin_topic = delivery->topic;
@@ -212,9 +213,11 @@ int envelope_decode(const struct delivery *delivery, enum kind kind, enum lane l
         }
         read_identity(request->tree, delivery, request);
         if (take_fingerprint(request, scratch, err) < 0 || decode_fields(delivery, limits, arena, request, err) < 0) {
-                const json_t *reply = json_object_get(request->tree, "reply");
+                const json_t *reply = json_object_get(request->tree, "reply"), *job = json_object_get(request->tree, "job");
 
                 request->reply_list = json_is_string(reply) && strcmp(json_string_value(reply), "list") == 0;
+                if (json_is_string(job)) /* its failure counts, too */
+                        request->job = (struct span){json_string_value(job), json_string_length(job)};
                 if (!request->deadline_wall_ms)
                         request->deadline_wall_ms = delivery->timestamp_ms + limits->lane_timeout_ms[lane];
                 return -1;

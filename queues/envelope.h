@@ -137,7 +137,7 @@ struct request_step {
 
 struct request {
         /* Readable even when decoding failed, where id.len > 0. */
-        struct span id, tenant;
+        struct span id, tenant, job;
         bool reply_list;
         int64_t result_ttl_s; /* 0: the configured one */
 
@@ -146,7 +146,7 @@ struct request {
         struct request_step steps[STEPS_MAX];
         size_t step_count;
         json_t *metadata;        /* NULL: none */
-        struct span job, traceparent;
+        struct span traceparent;
         char fingerprint[SHA256_HEX_BYTES];
 
         /* From millrace's own headers, or the first delivery's. */
@@ -158,6 +158,7 @@ struct request {
         const char *origin_topic;
         int32_t origin_partition;
         int64_t origin_offset, origin_timestamp_ms;
+        int64_t job_seq; /* mr-job-seq: the record's number within its job; -1: none */
 
         json_t *tree; /* owns the strings; envelope_release() */
 };

@@ -56,6 +56,13 @@ static void put_time(struct list *list, const char *name, int64_t wall_ms)
         put(list, name, text);
 }
 
+/* The record's number within its job goes with it wherever it goes: by it each record is counted once. */
+static void put_job_seq(struct list *list, const struct request *request)
+{
+        if (request->job_seq >= 0)
+                put_int(list, "mr-job-seq", request->job_seq);
+}
+
 static struct header *end(struct list *list, const struct delivery *delivery, size_t *ret_count)
 {
         for (size_t i = 0; i < delivery->header_count && list->count < HEADERS_MAX; i++)
@@ -87,6 +94,7 @@ struct header *envelope_hop_headers(const struct delivery *delivery, const struc
         put_time(&list, "mr-first-failed-at", hop->first_failed_wall_ms);
         put_time(&list, "mr-last-failed-at", hop->last_failed_wall_ms);
         put(&list, "mr-last-error", hop->last_code);
+        put_job_seq(&list, request);
         return end(&list, delivery, ret_count);
 }
 
@@ -111,5 +119,6 @@ struct header *deadletter_headers(const struct delivery *delivery, const struct 
         put_int(&list, "mr-dlq-original-offset", request->origin_offset);
         put_int(&list, "mr-dlq-original-timestamp", request->origin_timestamp_ms);
         put(&list, "mr-dlq-omitted", letter->omitted);
+        put_job_seq(&list, request);
         return end(&list, delivery, ret_count);
 }

@@ -32,7 +32,8 @@ static void balance(struct intake *intake)
                 intake->full = false;
         for (size_t i = 0; i < intake->source_count; i++) {
                 struct intake_source *source = &intake->sources[i];
-                bool hold = intake->full || (source->lane == LANE_BULK && bulk_full);
+                bool flooded = intake->shop->flooded[source->kind] >= (tasks + 1) / 2;
+                bool hold = intake->full || flooded || (source->lane == LANE_BULK && bulk_full);
 
                 if (source->source && source_held(source->source) != hold)
                         source_hold(source->source, hold);
@@ -53,6 +54,12 @@ static void unlink_task(struct intake *intake, struct task *task)
         intake->task_count--;
         intake->bytes -= task->bytes;
         intake->bulk_count -= task->from_bulk;
+}
+
+static void drop(struct intake *intake, struct task *task)
+{
+        unlink_task(intake, task);
+        task_free(task);
 }
 
 static int64_t header_ms(const struct record *record, const char *name)
@@ -93,6 +100,7 @@ static void on_record(void *user, struct record *record)
                 return;
         }
         task->from_bulk = from->lane == LANE_BULK;
+        task->source_kind = from->kind;
         task->next = intake->tasks;
         if (intake->tasks)
                 intake->tasks->prev = task;
@@ -108,10 +116,10 @@ static void on_record(void *user, struct record *record)
 
 static void count_end(const struct task *task)
 {
-        static const char *const outcomes[] = {"ok", "failed", "expired", "duplicate"};
+        static const char *const outcomes[] = {"ok", "failed", "expired", "duplicate", "cancelled"};
         static struct metric *ended[KIND_COUNT][LANE_COUNT][COUNT_OF(outcomes)], *seconds[KIND_COUNT][LANE_COUNT];
         const struct request *r = &task->request;
-        size_t outcome = task->failed ? (task->last.code == CODE_DEADLINE ? 2 : 1) : task->duplicate ? 3 : 0;
+        size_t outcome = task->failed ? (task->last.code == CODE_DEADLINE ? 2 : 1) : task->duplicate ? 3 : task->cancelled ? 4 : 0;
         struct metric **counter = &ended[r->kind][r->lane][outcome], **histogram = &seconds[r->kind][r->lane];
         char labels[96];
 
@@ -135,18 +143,17 @@ void intake_run(struct intake *intake, struct task *task)
 {
         if (!task_run(task))
                 return;
+        if (task->leaving) {
+                drop(intake, task);
+                balance(intake);
+                return;
+        }
         count_end(task);
         unlink_task(intake, task);
         task_free(task);
         intake->ended++;
         intake->ended_at_ms = clock_now_ms();
         balance(intake);
-}
-
-static void drop(struct intake *intake, struct task *task)
-{
-        unlink_task(intake, task);
-        task_free(task);
 }
 
 void intake_tick(struct intake *intake)
@@ -208,18 +215,18 @@ static bool of_partitions(const struct record *record, const struct source_parti
         return false;
 }
 
-/* What has not called anyone yet goes back at once; the rest may end within the source's drain. */
+/* What calls no one just now goes back at once, its claim with it; the rest may end within the source's drain, or after it: its claim is
+ * renewed meanwhile, and whoever has the record next waits for its result. */
 static void on_revoke(void *user, struct source *source, const struct source_partition *partitions, size_t count, bool lost)
 {
         struct intake *intake = ((struct intake_source *)user)->intake;
 
         (void)lost;
-        for (struct task *task = intake->tasks, *next; task; task = next) {
-                next = task->next;
+        for (struct task *task = intake->tasks; task; task = task->next) {
                 if (!task->record || task->record->source != source || !of_partitions(task->record, partitions, count))
                         continue;
-                if (task->state == TASK_DECODE || task->state == TASK_CLAIM || task->state == TASK_BACKOFF)
-                        drop(intake, task);
+                if (task->state == TASK_DECODE || task->state == TASK_CLAIM || task->state == TASK_ADMIT || task->state == TASK_BACKOFF)
+                        task_leave(task);
         }
 }
 

@@ -3,7 +3,7 @@
  *      source ─ on_record ─► task ─► ready list ─► … ─► ended ─► freed, counted, room for the next
  *
  * Full (inflight_max tasks or inflight_bytes_max bytes) holds every source until an eighth is free again. While interactive records
- * come, bulk keeps to its share. */
+ * come, bulk keeps to its share. A kind of which half of inflight_max waits for the flood guard is held alone: the others go on. */
 #ifndef WORKERS_INTAKE_H
 #define WORKERS_INTAKE_H
 

@@ -23,6 +23,8 @@
 #include "workers/admin/admin_http.h"
 #include "workers/admin/health.h"
 #include "workers/intake.h"
+#include "workers/running_jobs.h"
+#include "workers/task/admit.h"
 
 enum {
         REDIS_PENDING_MAX = 65536,
@@ -33,6 +35,7 @@ enum {
         LEAVE_MS = 3000,
         LET_GO_MS = 1000,
         ASK_BROKER_MS = 5000,
+        JOBS_WAIT_MS = 5000,
 };
 
 struct worker {
@@ -42,6 +45,7 @@ struct worker {
         struct admin_http *admin;
         struct topics_watch *topics;
         struct health health;
+        int64_t jobs_asked_ms; /* when the jobs' states were begun to be read */
         ev_signal on_term, on_int, on_hup;
         ev_timer tick;
         bool open, draining, letting_go;
@@ -173,12 +177,28 @@ static int open_shelves(struct worker *worker, struct error *err)
         return failed;
 }
 
+static void on_topics(void *user);
+
+/* What the control topic says of jobs is read before their records are; a topic that can't be read holds nothing up for long. */
+static bool jobs_are_known(struct worker *worker, struct error *err)
+{
+        struct workshop *shop = &worker->shop;
+
+        if (!shop->jobs) {
+                shop->jobs = running_jobs_new(shop->loop, shop->settings, on_topics, worker, err);
+                worker->jobs_asked_ms = clock_now_ms();
+                if (!shop->jobs)
+                        log_warn("not_open_yet", "reason=%s", err->message);
+        }
+        return shop->jobs && (running_jobs_known(shop->jobs) || clock_now_ms() - worker->jobs_asked_ms > JOBS_WAIT_MS);
+}
+
 /* Begins to work once the topics have been checked. A fault that will pass is tried again at the next tick. */
 static void open_when_ready(struct worker *worker)
 {
         struct error err;
 
-        if (worker->open || worker->draining || topics_watch_verdict(worker->topics, &err) < 0)
+        if (worker->open || worker->draining || topics_watch_verdict(worker->topics, &err) < 0 || !jobs_are_known(worker, &err))
                 return;
         if (open_shelves(worker, &err) < 0) {
                 if (!err.retriable || err.code == CODE_INTERNAL)
@@ -303,6 +323,8 @@ static void on_hup(struct ev_loop *loop, ev_signal *watcher, int events)
                 settings_unref(fresh);
                 return;
         }
+        if (gates_configure(shop->gates, fresh) < 0)
+                log_warn("reload_incomplete", "reason=no memory: new models and providers share a gate");
         prompts_free(shop->prompts); /* messages were rendered into the tasks' own memory */
         shop->prompts = prompts;
         settings_unref(shop->settings);
@@ -374,6 +396,8 @@ static int build(struct worker *worker, struct error *err)
                 return -1;
         if (!(shop->prompts = prompts_new(s->folder, err)))
                 return -1;
+        if (!(shop->gates = gates_new(s)))
+                return error_set(err, CODE_INTERNAL, "no memory for the gates");
         if (!(shop->pool = pool_new(shop->loop, s->worker.search_threads > 0 ? s->worker.search_threads : 1, POOL_QUEUE_MAX, err)))
                 return -1;
         runner.pool = shop->pool;
@@ -403,12 +427,14 @@ static void take_down(struct worker *worker)
         if (shop->producer)
                 producer_flush(shop->producer, FLUSH_MS);
         close_shelves(shop);
+        running_jobs_free(shop->jobs);
         producer_free(shop->producer);
         redis_connection_free(shop->redis);
         providers_free(shop->providers);
         pool_free(shop->pool);
         prompts_free(shop->prompts);
         task_spares_free(shop);
+        gates_free(shop->gates);
         ready_fini(&shop->ready);
         if (worker->lock_fd >= 0)
                 close(worker->lock_fd);

@@ -16,6 +16,8 @@
 
 enum { RELEASE_BYTES = 64, HOLDER_PREFIX_BYTES = 72 };
 
+struct running_jobs;
+
 struct workshop {
         struct ev_loop *loop;
         struct settings *settings; /* the newest; a task keeps a reference of its own */
@@ -29,6 +31,9 @@ struct workshop {
         struct ready_list ready;
         char holder[HOLDER_PREFIX_BYTES]; /* worker, pid, start */
         char release[RELEASE_BYTES];
+        struct gates *gates;        /* task/admit.h */
+        struct running_jobs *jobs;  /* paused and cancelled ones; NULL: not known yet */
+        size_t flooded[KIND_COUNT]; /* tasks that wait for the flood guard, by the topic they came by */
         size_t weight;       /* of the tasks admitted: their answers' bytes, an estimate */
         struct task *spares; /* freed tasks, kept for the next ones */
         size_t spare_count;

@@ -55,7 +55,7 @@ static const char claim_release[] =
         "return {0,attempts}";
 
 /* KEYS claim result wait ledger; ARGV 1 holder 2 fence 3 status 4 replays 5 result ttl_s 6 claim ttl_s 7 channel 8 id 9 list 10
- * json 11 unclaimed 12 ledger ttl_s (0 = none) 13 ledger field 14 ledger value. 0 stored; {1, status} final; {2, status} fenced.
+ * json 11 unclaimed 12 ledger ttl_s (0 = none, -1 = drop the ledger) 13 ledger field 14 ledger value. 0 stored; {1, status} final; {2, status} fenced.
  * The holder and fence stay when a result is stored: who asks again after a lost reply is told that it is stored. EXPIRE is a
  * write, so that WAIT after it covers the first one, too. PUBLISH is best effort: a refusal must not undo the rest. */
 static const char result_store[] =
@@ -77,7 +77,8 @@ static const char result_store[] =
         "redis.call('SET',KEYS[2],ARGV[10],'EX',ARGV[5]) "
         "redis.call('HSET',k,'status',ARGV[3],'replays',ARGV[4],'lease',0,'holder',ARGV[1]) "
         "redis.call('EXPIRE',k,ARGV[6]) "
-        "if ARGV[12]~='0' then redis.call('HSET',KEYS[4],ARGV[13],ARGV[14]) redis.call('EXPIRE',KEYS[4],ARGV[12]) end "
+        "if ARGV[12]=='-1' then redis.call('UNLINK',KEYS[4]) "
+        "elseif ARGV[12]~='0' then redis.call('HSET',KEYS[4],ARGV[13],ARGV[14]) redis.call('EXPIRE',KEYS[4],ARGV[12]) end "
         "if ARGV[9]=='1' then " PUSH("KEYS[3]", "ARGV[8]", "ARGV[5]") "end "
         "redis.pcall('PUBLISH',ARGV[7],ARGV[8]) "
         "return 0";
@@ -135,6 +136,51 @@ static const char document_unlock[] =
         "redis.call('HSET',KEYS[1],'holder','','lease',0) "
         "return 0";
 
+/* KEYS progress ended; ARGV 1 index in the chunk, -1 none 2 outcome 3 reason, '' for none 4 input 5 output 6 cached tokens
+ * 7 cost 8 ttl_s. 1 counted; 0 it was before. Marks of a chunk: 0 none, 1 ok, 2 cancelled, else a reason's own. */
+static const char job_count[] =
+        "local p,at,s,why=KEYS[1],tonumber(ARGV[1]),ARGV[2],ARGV[3] "
+        "local old=0 "
+        "if at>=0 then "
+        "local b=redis.call('GETRANGE',KEYS[2],at,at) "
+        "if b~='' then old=string.byte(b) end "
+        "end "
+        "if old==1 or old==2 or (old>2 and why~='') then return 0 end "
+        "local mark=s=='ok' and 1 or 2 "
+        "if why~='' then "
+        "why=s..' '..why "
+        "mark=tonumber(redis.call('HGET',p,'#'..why) or 0) "
+        "if mark==0 then "
+        "mark=math.min(255,redis.call('HINCRBY',p,'#',1)+2) "
+        "redis.call('HSET',p,'#'..why,mark,'@'..mark,why) "
+        "end "
+        "redis.call('HINCRBY',p,'code:'..ARGV[3],1) "
+        "end "
+        "if old>2 then "
+        "local was=redis.call('HGET',p,'@'..old) "
+        "if was then "
+        "local status,code=string.match(was,'^(%a+) (.+)$') "
+        "redis.call('HINCRBY',p,status,-1) "
+        "redis.call('HINCRBY',p,'code:'..code,-1) "
+        "end "
+        "end "
+        "redis.call('HINCRBY',p,s,1) "
+        "local sums={'input_tokens','output_tokens','cached_tokens','cost_pico'} "
+        "for i=1,4 do if ARGV[3+i]~='0' then redis.call('HINCRBY',p,sums[i],ARGV[3+i]) end end " NOW
+        "redis.call('HSETNX',p,'started_ms',now) "
+        "redis.call('HSET',p,'updated_ms',now) "
+        "redis.call('EXPIRE',p,ARGV[8]) "
+        "if at>=0 then redis.call('SETRANGE',KEYS[2],at,string.char(mark)) redis.call('EXPIRE',KEYS[2],ARGV[8]) end "
+        "return 1";
+
+/* KEYS progress; ARGV 1 total, -1 unknown 2 published 3 ttl_s. 1. */
+static const char job_published[] =
+        NOW
+        "redis.call('HSETNX',KEYS[1],'started_ms',now) "
+        "redis.call('HSET',KEYS[1],'total',ARGV[1],'published',ARGV[2]) "
+        "redis.call('EXPIRE',KEYS[1],ARGV[3]) "
+        "return 1";
+
 /* clang-format on */
 
 const char *const redis_script_sources[SCRIPT_COUNT] = {
@@ -148,4 +194,6 @@ const char *const redis_script_sources[SCRIPT_COUNT] = {
         [SCRIPT_DOCUMENT_RENEW] = document_renew,
         [SCRIPT_DOCUMENT_APPLIED] = document_applied,
         [SCRIPT_DOCUMENT_UNLOCK] = document_unlock,
+        [SCRIPT_JOB_COUNT] = job_count,
+        [SCRIPT_JOB_PUBLISHED] = job_published,
 };

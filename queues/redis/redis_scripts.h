@@ -14,6 +14,8 @@ enum redis_script {
         SCRIPT_DOCUMENT_RENEW,
         SCRIPT_DOCUMENT_APPLIED,
         SCRIPT_DOCUMENT_UNLOCK,
+        SCRIPT_JOB_COUNT,
+        SCRIPT_JOB_PUBLISHED,
         SCRIPT_COUNT,
         SCRIPT_NONE = -1,
 };

@@ -71,7 +71,7 @@ void result_store(struct redis_connection *connection, struct op *op, const stru
         if (write->ledger_field.len > 0)
                 ledger_ttl_s = write->ledger_ttl_s ? write->ledger_ttl_s
                                                    : redis_connection_settings(connection)->redis.ledger_ttl_s;
-        redis_call_int(call, ledger_ttl_s);
+        redis_call_int(call, write->drop_ledger && !ledger_ttl_s ? -1 : ledger_ttl_s);
         if (ledger_ttl_s) {
                 redis_call_span(call, write->ledger_field);
                 redis_call_span(call, write->ledger_value);

@@ -27,6 +27,7 @@ struct result_write {
         /* Goes into the request's ledger in the same script; no field: nothing. */
         struct span ledger_field, ledger_value;
         int64_t ledger_ttl_s; /* 0: redis.ledger_ttl_s */
+        bool drop_ledger;     /* the request will never need its ledger again: it is deleted in the same script */
 };
 
 enum result_verdict {

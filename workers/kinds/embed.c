@@ -43,3 +43,8 @@ void embed_render(struct task *task, struct buffer *out)
         }
         buffer_string(out, "]}");
 }
+
+bool embed_model(const struct task *task, size_t *ret_model)
+{
+        return kind_model(task, task->request.steps[task->step].embed.model, KIND_EMBED, ret_model, NULL) == 0;
+}

@@ -1,10 +1,11 @@
-/* ingest: lock the document → chunk (pool) → embed in batches → publish the chunks, then the document record → null what an earlier
+/* ingest: lock the document → chunk (pool) → embed in batches, each kept in the ledger → publish the chunks, then the document record → null what an earlier
  * version had more → note what was applied.
  *
  * The lock is a lease in Redis: one writer a document over the whole fleet. It is renewed before it can lapse, and asked for anew whenever
  * that was too late, so that nothing is published under a lost one. A version below the last applied writes nothing. Readers
  * switch when the document record comes, so a death half-way leaves the old version standing; the next delivery writes all again under
- * the same keys. At most SEND_WINDOW records are under way. */
+ * the same keys. At most SEND_WINDOW records are under way. Redis or Kafka that is down is waited for, until the deadline: that is no
+ * attempt. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@
 #include "queues/redis/documents.h"
 #include "retrieval/chunking/chunker.h"
 #include "workers/kinds/kinds.h"
+#include "workers/kinds/paid_embedding.h"
 
 enum { SEND_WINDOW = 64, RECORD_BYTES_MAX = 8 << 20, BUSY_WAIT_MS = 100, LEASES = 4, KEY_BYTES = 512, PAGES_MAX = 1000000000 };
 enum phase { PHASE_BEGIN, PHASE_CHUNK, PHASE_LOCK, PHASE_LOCKED, PHASE_EMBED, PHASE_SEND, PHASE_DOCUMENT, PHASE_TOMBSTONES, PHASE_APPLY, PHASE_UNLOCK };
@@ -20,6 +22,8 @@ enum phase { PHASE_BEGIN, PHASE_CHUNK, PHASE_LOCK, PHASE_LOCKED, PHASE_EMBED, PH
 struct sending {
         struct op op;
         struct task *task;
+        size_t n;   /* of its phase's records */
+        bool again; /* it was not written: once more */
         struct producer_ack ack;
 };
 
@@ -44,6 +48,7 @@ struct ingestion {
         int dimensions;
         struct span *texts; /* of the batch under way */
         size_t embedded, batch;
+        bool embedding;     /* a batch is under way */
         size_t sent, ended; /* records of the phase under way */
         struct sending sendings[SEND_WINDOW];
         int64_t position; /* behind the last record written */
@@ -200,26 +205,21 @@ static int embed_batch(struct task *task, struct error *err)
         task->call.embed.count = count;
         task->call.embed.input_type = INPUT_DOCUMENT;
         task->call.embed.dimensions = task->settings->models[work->model].dimensions;
-        kind_call(task, KIND_EMBED, work->model);
+        work->embedding = true;
         return 0;
 }
 
-static int take_batch(struct task *task, struct error *err)
+static void take_batch(struct task *task)
 {
         struct ingestion *work = task->work;
         const struct call *call = &task->call;
 
-        if (kind_called(task, err) < 0) {
-                err->input = -1;
-                return -1;
-        }
         work->dimensions = call->dimensions;
         work->embedder = call->model_name;
         for (size_t i = 0; i < call->embed.count; i++)
                 work->vectors[work->embedded + i] = call->vectors + i * (size_t)call->dimensions;
         work->embedded += call->embed.count;
-        op_reset(&task->call.op);
-        return 0;
+        work->embedding = false;
 }
 
 static void send(struct task *task, struct sending *sending, struct span key, struct span value)
@@ -291,6 +291,23 @@ static int send_document(struct task *task, struct sending *sending, struct erro
         return 0;
 }
 
+/* The answer to one record. False: it can't be written, and *err says why. */
+static bool take_sending(struct task *task, struct sending *sending, struct error *err)
+{
+        struct ingestion *work = task->work;
+        struct error failure = sending->op.err;
+
+        op_reset(&sending->op);
+        if (failure.code != CODE_NONE) {
+                sending->again = true;
+                return task_waits_for_store(task, &failure, err);
+        }
+        if (sending->ack.offset + 1 > work->position)
+                work->position = sending->ack.offset + 1;
+        work->ended++;
+        return true;
+}
+
 /* Sends records [0, count) of this phase within the window; true when all are acknowledged, or *err says what failed. */
 static bool send_all(struct task *task, size_t count, size_t first, struct error *err)
 {
@@ -298,26 +315,20 @@ static bool send_all(struct task *task, size_t count, size_t first, struct error
 
         for (size_t i = 0; i < SEND_WINDOW; i++) {
                 struct sending *sending = &work->sendings[i];
+                int failed;
 
-                if (sending->op.state == OP_DONE) {
-                        if (sending->op.err.code != CODE_NONE) {
-                                *err = sending->op.err;
-                                return true;
-                        }
-                        if (sending->ack.offset + 1 > work->position)
-                                work->position = sending->ack.offset + 1;
-                        work->ended++;
-                        op_reset(&sending->op);
-                }
-                if (sending->op.state == OP_IDLE && work->sent < count) {
-                        size_t n = first + work->sent++;
-                        int failed = task->phase == PHASE_SEND       ? send_chunk(task, sending, n, err)
-                                     : task->phase == PHASE_DOCUMENT ? send_document(task, sending, err)
-                                                                     : send_tombstone(task, sending, n);
-
-                        if (failed < 0)
-                                return true;
-                }
+                if (sending->op.state == OP_DONE && !take_sending(task, sending, err))
+                        return true;
+                if (sending->op.state != OP_IDLE || ev_is_active(&task->timer) || (!sending->again && work->sent == count))
+                        continue;
+                if (!sending->again)
+                        sending->n = first + work->sent++;
+                sending->again = false;
+                failed = task->phase == PHASE_SEND       ? send_chunk(task, sending, sending->n, err)
+                         : task->phase == PHASE_DOCUMENT ? send_document(task, sending, err)
+                                                         : send_tombstone(task, sending, sending->n);
+                if (failed < 0)
+                        return true;
         }
         return work->ended == count;
 }
@@ -345,12 +356,15 @@ static enum step locked(struct task *task, struct error *err)
 {
         struct ingestion *work = task->work;
         const struct ingest_fields *fields = &task->request.steps[task->step].ingest;
+        struct error failure;
 
         if (task->op.state != OP_DONE)
                 return STEP_WAIT;
         if (task->op.err.code != CODE_NONE) {
-                *err = task->op.err;
-                return STEP_DONE;
+                failure = task->op.err;
+                op_reset(&task->op);
+                task->phase = PHASE_LOCK;
+                return task_waits_for_store(task, &failure, err) ? STEP_WAIT : STEP_DONE;
         }
         switch (work->answer.verdict) {
         case DOCUMENT_SUPERSEDED:
@@ -394,18 +408,27 @@ static bool renew(struct task *task)
 static enum step embed(struct task *task, struct error *err)
 {
         struct ingestion *work = task->work;
+        enum step step;
 
-        if (task->call.op.state == OP_BUSY)
-                return STEP_WAIT;
-        if (task->call.op.state == OP_DONE && take_batch(task, err) < 0)
-                return STEP_DONE;
-        if (renew(task))
-                return STEP_MORE;
-        if (work->embedded == work->chunk_count) {
-                next_phase(task, PHASE_SEND);
-                return STEP_MORE;
+        if (!work->embedding) {
+                if (renew(task))
+                        return STEP_MORE;
+                if (work->embedded == work->chunk_count) {
+                        next_phase(task, PHASE_SEND);
+                        return STEP_MORE;
+                }
+                if (embed_batch(task, err) < 0)
+                        return STEP_DONE;
         }
-        return embed_batch(task, err) < 0 ? STEP_DONE : STEP_MORE;
+        step = paid_embedding(task, work->model, err);
+        if (step != STEP_DONE)
+                return step;
+        if (err->code != CODE_NONE) {
+                err->input = -1;
+                return STEP_DONE;
+        }
+        take_batch(task);
+        return STEP_MORE;
 }
 
 /* The numbers that an earlier version had and this one has not. */
@@ -417,17 +440,21 @@ static size_t left_over(const struct ingestion *work)
 static enum step apply(struct task *task, struct error *err)
 {
         struct ingestion *work = task->work;
+        struct error failure;
 
-        if (task->op.state == OP_BUSY)
+        if (task->op.state == OP_BUSY || ev_is_active(&task->timer))
                 return STEP_WAIT;
         if (task->op.state == OP_IDLE) {
                 document_applied(task->shop->redis, &task->op, &work->claim, (int64_t)work->chunk_count, &work->change);
                 return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
         }
+        if (task->op.err.code != CODE_NONE) {
+                failure = task->op.err;
+                op_reset(&task->op);
+                return task_waits_for_store(task, &failure, err) ? STEP_WAIT : STEP_DONE;
+        }
         work->locked = false;
-        if (task->op.err.code != CODE_NONE)
-                *err = task->op.err;
-        else if (work->change.lost)
+        if (work->change.lost)
                 error_set(err, CODE_INTERNAL, "the document's lease was lost while it was written");
         return STEP_DONE;
 }
@@ -489,7 +516,7 @@ static enum step run_phase(struct task *task, struct error *err)
                 next_phase(task, PHASE_DOCUMENT);
                 return err->code == CODE_NONE ? STEP_MORE : STEP_DONE;
         case PHASE_DOCUMENT:
-                if (work->sent == 0 && renew(task))
+                if (work->sendings[0].op.state == OP_IDLE && work->ended == 0 && renew(task))
                         return STEP_MORE;
                 if (!send_all(task, 1, 0, err))
                         return STEP_WAIT;
@@ -565,4 +592,15 @@ void ingest_render(struct task *task, struct buffer *out)
         if (!work->superseded)
                 buffer_printf(out, "\"%d\":%lld", work->partition, (long long)work->position);
         buffer_string(out, work->superseded ? "},\"superseded\":true}" : "},\"superseded\":false}");
+}
+
+bool ingest_model(const struct task *task, size_t *ret_model)
+{
+        const struct ingest_fields *fields = &task->request.steps[task->step].ingest;
+        const struct collection_settings *collection = settings_collection(task->settings, fields->collection.data, fields->collection.len);
+
+        if (!collection || fields->delete_document)
+                return false;
+        *ret_model = collection->model;
+        return true;
 }

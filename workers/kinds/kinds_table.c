@@ -1,13 +1,14 @@
 #include "workers/kinds/kinds_table.h"
 
 #include "workers/kinds/kinds.h"
+#include "workers/task/admit.h"
 
 const struct kind_row kinds_table[KIND_COUNT] = {
-        [KIND_INGEST] = {ingest_run, ingest_render, NULL, ingest_abort},
-        [KIND_EMBED] = {embed_run, embed_render, NULL, NULL},
-        [KIND_RETRIEVE] = {retrieve_run, retrieve_render, retrieve_recall, NULL},
-        [KIND_RERANK] = {rerank_run, rerank_render, rerank_recall, NULL},
-        [KIND_LLM] = {llm_run, llm_render, NULL, NULL},
+        [KIND_INGEST] = {ingest_run, ingest_render, NULL, ingest_model, ingest_abort},
+        [KIND_EMBED] = {embed_run, embed_render, NULL, embed_model, NULL},
+        [KIND_RETRIEVE] = {retrieve_run, retrieve_render, retrieve_recall, retrieve_model, NULL},
+        [KIND_RERANK] = {rerank_run, rerank_render, rerank_recall, rerank_model, NULL},
+        [KIND_LLM] = {llm_run, llm_render, NULL, llm_model, NULL},
 };
 
 int kind_model(const struct task *task, struct span alias, enum kind kind, size_t *ret_model, struct error *err)
@@ -39,6 +40,7 @@ int kind_called(struct task *task, struct error *err)
         struct call *call = &task->call;
         struct outcome_step *step = &task->steps[task->step];
 
+        admit_called(task);
         task->outcome.provider_ms += call->provider_ms;
         if (call->model_name)
                 task->outcome.model = call->model_name;

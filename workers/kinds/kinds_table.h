@@ -12,6 +12,8 @@ struct kind_row {
         void (*render)(struct task *task, struct buffer *out);
         /* Rebuilds task->passages from a finished step's result, as run would have left them. NULL: nothing to hand on. */
         int (*recall)(struct task *task, const json_t *result, struct error *err);
+        /* The model whose provider the step will call; false: none, or what is named does not exist (run says so). NULL: none ever. */
+        bool (*model)(const struct task *task, size_t *ret_model);
         /* Gives up what it has under way beside task->op and task->call. NULL: nothing. */
         void (*abort)(struct task *task);
 };

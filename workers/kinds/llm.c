@@ -135,3 +135,8 @@ void llm_render(struct task *task, struct buffer *out)
         }
         buffer_string(out, work->citations.insufficient ? "],\"insufficient\":true}" : "],\"insufficient\":false}");
 }
+
+bool llm_model(const struct task *task, size_t *ret_model)
+{
+        return kind_model(task, task->request.steps[task->step].llm.model, KIND_LLM, ret_model, NULL) == 0;
+}

@@ -140,3 +140,8 @@ int rerank_recall(struct task *task, const json_t *result, struct error *err)
         task->passages.count = count;
         return 0;
 }
+
+bool rerank_model(const struct task *task, size_t *ret_model)
+{
+        return kind_model(task, task->request.steps[task->step].rerank.model, KIND_RERANK, ret_model, NULL) == 0;
+}

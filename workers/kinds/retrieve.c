@@ -2,6 +2,7 @@
  * searched by its words alone and says so. */
 #include "config/base/clock.h"
 #include "workers/kinds/kinds.h"
+#include "workers/kinds/paid_embedding.h"
 
 enum { INDEX_WAIT_MS = 20 };
 enum phase { PHASE_BEGIN, PHASE_INDEX, PHASE_EMBED, PHASE_SEARCH };
@@ -15,6 +16,7 @@ struct retrieval {
         size_t at_least_count;
         struct arena *arena;
         int64_t lag;
+        size_t model; /* that embeds the query */
 };
 
 static int begin(struct task *task, struct error *err)
@@ -62,24 +64,52 @@ static bool covered(const struct retrieval *work)
         return shelf_ready(work->shelf) && collection_covers(work->shelf->collection, work->at_least, work->at_least_count);
 }
 
-static void embed_query(struct task *task)
-{
-        struct retrieval *work = task->work;
-        const struct collection_settings *collection = settings_collection(task->settings, work->shelf->name, strlen(work->shelf->name));
-
-        task->call = (struct call){.op = task->call.op};
-        task->call.embed.texts = &work->request.query;
-        task->call.embed.count = 1;
-        task->call.embed.input_type = INPUT_QUERY;
-        task->call.embed.dimensions = (int)collection_dimensions(work->shelf->collection);
-        kind_call(task, KIND_EMBED, collection->model);
-}
-
 static int search(void *argument, struct error *err)
 {
         struct retrieval *work = argument;
 
         return collection_search(work->shelf->collection, &work->request, work->arena, &work->result, err);
+}
+
+static enum step start_search(struct task *task, struct error *err)
+{
+        task->phase = PHASE_SEARCH;
+        if (pool_run(task->shop->pool, &task->op, search, task->work) < 0) {
+                error_set(err, CODE_RATE_LIMITED, "too many searches are waiting");
+                return STEP_DONE;
+        }
+        return STEP_WAIT;
+}
+
+static void ask_embedding(struct task *task)
+{
+        struct retrieval *work = task->work;
+
+        work->model = settings_collection(task->settings, work->shelf->name, strlen(work->shelf->name))->model;
+        task->call = (struct call){.op = task->call.op};
+        task->call.embed.texts = &work->request.query;
+        task->call.embed.count = 1;
+        task->call.embed.input_type = INPUT_QUERY;
+        task->call.embed.dimensions = (int)collection_dimensions(work->shelf->collection);
+}
+
+static enum step embed_query(struct task *task, struct error *err)
+{
+        struct retrieval *work = task->work;
+        enum step step = paid_embedding(task, work->model, err);
+
+        if (step != STEP_DONE)
+                return step;
+        if (err->code == CODE_NONE) {
+                work->request.query_vector = task->call.vectors;
+                work->request.dimensions = (size_t)task->call.dimensions;
+        } else if (work->request.mode == SEARCH_DENSE) {
+                return STEP_DONE; /* nothing to fall back on */
+        } else {
+                error_clear(err);
+                task->outcome.model = NULL; /* it never answered */
+        }
+        return start_search(task, err);
 }
 
 /* What the next step of a chain works on. */
@@ -124,16 +154,6 @@ static enum step finish(struct task *task, struct error *err)
         return STEP_DONE;
 }
 
-static enum step start_search(struct task *task, struct error *err)
-{
-        task->phase = PHASE_SEARCH;
-        if (pool_run(task->shop->pool, &task->op, search, task->work) < 0) {
-                error_set(err, CODE_RATE_LIMITED, "too many searches are waiting");
-                return STEP_DONE;
-        }
-        return STEP_WAIT;
-}
-
 enum step retrieve_run(struct task *task, struct error *err)
 {
         struct retrieval *work = task->work;
@@ -157,21 +177,10 @@ enum step retrieve_run(struct task *task, struct error *err)
                 if (work->request.mode == SEARCH_SPARSE || work->request.query_vector)
                         return start_search(task, err);
                 task->phase = PHASE_EMBED;
-                embed_query(task);
+                ask_embedding(task);
                 return STEP_MORE;
         case PHASE_EMBED:
-                if (task->call.op.state != OP_DONE)
-                        return STEP_WAIT;
-                if (kind_called(task, err) == 0) {
-                        work->request.query_vector = task->call.vectors;
-                        work->request.dimensions = (size_t)task->call.dimensions;
-                } else if (work->request.mode == SEARCH_DENSE) {
-                        return STEP_DONE; /* nothing to fall back on */
-                } else {
-                        error_clear(err);
-                        task->outcome.model = NULL; /* it never answered */
-                }
-                return start_search(task, err);
+                return embed_query(task, err);
         case PHASE_SEARCH:
         default:
                 return task->op.state == OP_DONE ? finish(task, err) : STEP_WAIT;
@@ -213,4 +222,16 @@ int retrieve_recall(struct task *task, const json_t *result, struct error *err)
                 return error_set(err, CODE_TOO_LARGE, "the hits need more memory than one request may take");
         task->passages = (struct passages){true, task->request.steps[task->step].retrieve.query, list, count};
         return 0;
+}
+
+/* A hybrid search goes without the query's vector where that can't be had: only a dense one stands or falls with the model. */
+bool retrieve_model(const struct task *task, size_t *ret_model)
+{
+        const struct retrieve_fields *fields = &task->request.steps[task->step].retrieve;
+        const struct collection_settings *collection = settings_collection(task->settings, fields->collection.data, fields->collection.len);
+
+        if (!collection || (enum search_mode)fields->mode != SEARCH_DENSE || fields->query_vector)
+                return false;
+        *ret_model = collection->model;
+        return true;
 }

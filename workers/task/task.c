@@ -7,6 +7,7 @@
 
 #include "config/base/clock.h"
 #include "workers/kinds/kinds_table.h"
+#include "workers/task/admit.h"
 #include "workers/workshop.h"
 
 enum { SPARES_MAX = 512, SPARE_BUFFER_BYTES = 65536, RESULT_BYTES_MAX = 60 << 20 /* one Redis command takes 64 MiB */, ARENA_BYTES_MIN = 32 << 20, ARENA_PER_PAYLOAD = 16, SCRATCH_BYTES_MAX = 1 << 20 };
@@ -31,12 +32,13 @@ static void on_renew_done(struct op *op)
 {
         struct task *task = CONTAINER_OF(op, struct task, renew_op);
 
-        if (op->err.code == CODE_NONE && task->renew_answer.lost)
+        /* A claim that is merely gone (Redis lost it) is nobody's: the call under way is paid for, and its answer claims anew. */
+        if (op->err.code == CODE_NONE && task->renew_answer.lost && task->renew_answer.status != CLAIM_NONE)
                 task->claim_lost = true;
         else if (op->err.code == CODE_NONE)
                 task->renewed_ms = clock_now_ms();
         op_reset(op);
-        if (task->claim_lost)
+        if (task->claim_lost || task->leaving)
                 task_ready(task);
 }
 
@@ -166,6 +168,7 @@ static void give_up_work(struct task *task)
         op_abort(&task->op);
         op_abort(&task->call.op);
         task_unwait(task);
+        admit_left(task);
 }
 
 void task_free(struct task *task)
@@ -230,10 +233,17 @@ void task_let_go(struct task *task)
         claim_release(task->shop->redis, &task->renew_op, &task->claim, 0, &task->renew_answer);
 }
 
+void task_leave(struct task *task)
+{
+        task->leaving = true;
+        task_ready(task);
+}
+
 void task_claim_lost(struct task *task)
 {
         give_up_work(task);
         task->claimed = task->claim_lost = false;
         task->phase = 0;
+        task->paid.phase = PAID_BEGIN;
         task_move(task, TASK_CLAIM);
 }

@@ -2,13 +2,14 @@
  *
  *                 ┌──────────────── claim lost ────────────────┐
  *                 ▼                                            │
- *   DECODE ─► CLAIM ─► RECALL ─► ATTEMPT ─► CALL ─► KEEP ─► (next step: CALL) ─► STORE ─► COMMIT ─► DONE
- *     │         │                  ▲         │ │                                  ▲         ▲
- *     │         │                  └─BACKOFF◄┘ ├─► RELEASE ─► RETRY | HANDOVER ───┼─────────┤
- *     └─────────┴──────────────────────────────┴─► LETTER ────────────────────────┴─────────┘
+ *   DECODE ─► CLAIM ─► RECALL ─► ADMIT ─► ATTEMPT ─► CALL ─► KEEP ─► (next step: ADMIT) ─► STORE ─► COMMIT ─► DONE
+ *     │         │                  ▲                   │ │                                   ▲         ▲
+ *     │         │                  └─BACKOFF◄──────────┘ ├─► RELEASE ─► RETRY | HANDOVER ────┼─────────┤
+ *     └─────────┴────────────────────────────────────────┴─► LETTER ─────────────────────────┴─────────┘
  *
  * Each state is one short function that goes on (STEP_MORE), waits for an op or a timer (STEP_WAIT), or ends (STEP_DONE). Nothing but the
- * loop's ready list runs a task. Failures of our own stores (Redis, Kafka) are waited out in the state they struck: bounded, as intake
+ * loop's ready list runs a task. What a provider was paid for is never thrown away: steps and embeddings go to the ledger at once, and a task
+ * whose result could not be written under its claim keeps its answer and claims again. Failures of our own stores (Redis, Kafka) are waited out in the state they struck: bounded, as intake
  * stops at inflight_max; a task leaves without an end only when the process drains or its partition is lost. */
 #ifndef WORKERS_TASK_TASK_H
 #define WORKERS_TASK_TASK_H
@@ -24,6 +25,7 @@
 #include "queues/kafka/source.h"
 #include "queues/outcome.h"
 #include "queues/redis/claims.h"
+#include "queues/redis/jobs.h"
 #include "queues/redis/ledger.h"
 #include "queues/redis/results.h"
 
@@ -33,6 +35,7 @@ enum task_state {
         TASK_DECODE,   /* the record is read */
         TASK_CLAIM,    /* we want to be the one who works at it */
         TASK_RECALL,   /* what earlier deliveries finished is read from the ledger */
+        TASK_ADMIT,    /* may its provider be called now: task/admit.h */
         TASK_ATTEMPT,  /* one more attempt is counted */
         TASK_CALL,     /* the step's kind works */
         TASK_KEEP,     /* a chain's finished step goes to the ledger */
@@ -41,13 +44,16 @@ enum task_state {
         TASK_RETRY,    /* into a retry topic */
         TASK_HANDOVER, /* into the next kind's topic */
         TASK_LETTER,   /* into the dead letters */
+        TASK_CANCEL,   /* its job is cancelled: a result that says so */
         TASK_STORE,    /* the result is written */
+        TASK_COUNT,    /* its job's progress: task_job.c */
         TASK_COMMIT,   /* durably ended: the offset counts */
         TASK_DONE,
         TASK_STATES
 };
 
 enum step { STEP_MORE, STEP_WAIT, STEP_DONE };
+enum paid_phase { PAID_BEGIN, PAID_RECALL, PAID_CALL, PAID_KEEP, PAID_ENDED };
 
 /* What one step of a chain hands to the next: the query and the passages found. */
 struct passages {
@@ -60,6 +66,7 @@ struct passages {
 struct task {
         struct task *next_ready, *prev, *next; /* the ready list; the list of all tasks */
         bool ready, from_bulk;
+        enum kind source_kind; /* of the topic it came by: a chain's may be another than its step's */
         size_t bytes; /* of key, value and headers: what it counts for in the intake's bound */
         size_t weight; /* what its answer may take, an estimate */
         bool admitted; /* the weight is counted */
@@ -90,6 +97,18 @@ struct task {
         int phase;                                 /* of its kind; 0 at its begin */
         void *work;                                /* the kind's own, from the arena */
         struct call call;
+        struct {
+                enum paid_phase phase;
+                char field[64];
+        } paid; /* an embedding under way: kinds/paid_embedding.c */
+        struct {
+                bool known;              /* a provider is called, or was: */
+                size_t provider;         /* its index */
+                bool flooded, repeating; /* it waits for the flood guard; it has taken a token of the retry budget */
+                uint64_t probe;          /* it is the guard's probe; 0: it is not */
+                int64_t budget_since_ms; /* when the retry budget first said no; 0: it has not */
+        } admission; /* admit.c */
+        bool may_recall; /* an earlier attempt or delivery may have left answers in the ledger */
         struct passages passages;
         struct outcome_step steps[STEPS_MAX];
         struct outcome outcome;
@@ -97,7 +116,17 @@ struct task {
         int refusals;                              /* answers of our own stores that no waiting mends */
         bool doomed;                               /* its end is settled: it fails with `last` as soon as it is claimed */
         bool failed;                               /* its end is a failure */
+        bool answered;                             /* its end is an answer, and paid for: it is kept until it is stored */
+        bool counted;                              /* the attempt that comes next is counted already */
+        bool leaving;                              /* its partition goes: it gives its claim back and is dropped */
         bool duplicate;                            /* another delivery of it has ended */
+        bool cancelled;                            /* its end is that of its job */
+        struct {
+                int phase;
+                struct job_end end;
+                struct result_read read;
+                struct job_counted counted;
+        } tally; /* task_job.c */
         struct error last;                         /* why it failed, or the last attempt did */
         int64_t first_failed_wall_ms, last_failed_wall_ms;
         int64_t not_before_wall_ms;
@@ -119,8 +148,11 @@ struct task *task_new(struct workshop *shop, struct record *record);
 void task_free(struct task *task);
 void task_spares_free(struct workshop *shop);
 
-/* Runs the task until it waits or ends. Returns true when it is DONE (and may be freed). */
+/* Runs the task until it waits or ends. Returns true when it is DONE, or has left (task->leaving), and may be freed. */
 bool task_run(struct task *task);
+/* Its partition goes to another worker, and it has not called anyone: it gives its claim back, so that the other need not wait for the
+ * lease, and ends without an end. */
+void task_leave(struct task *task);
 
 /* Puts it on the ready list; from any callback on the loop thread. */
 void task_ready(struct task *task);
@@ -130,6 +162,13 @@ void task_unwait(struct task *task);
 
 /* Milliseconds to the deadline; ≤ 0: past. */
 int64_t task_remaining_ms(const struct task *task);
+
+/* For a kind, when an operation of our own stores (Redis, Kafka; not a provider) ended with `failure`. True: it will pass, so the operation is
+ * to be started again when the task's timer, set now, has fired. False: *err says why the step ends (refused for good, or the deadline has
+ * passed meanwhile). */
+bool task_waits_for_store(struct task *task, const struct error *failure, struct error *err);
+/* Will waiting help? A store that is down, full or not ours to use comes back; an operation that is refused does not change. */
+bool task_store_will_pass(const struct error *failure);
 
 /* Moves on along the table (asserted). */
 enum step task_move(struct task *task, enum task_state next);

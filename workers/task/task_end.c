@@ -137,7 +137,7 @@ enum step task_step_letter(struct task *task)
         if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_DONE)
-                return task_move(task, task->no_result ? TASK_COMMIT : TASK_STORE);
+                return task->no_result ? task_end(task) : task_move(task, TASK_STORE);
         if (!send_letter(task))
                 return task_try_again(task);
         return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
@@ -163,7 +163,7 @@ static void fill_outcome(struct task *task)
 {
         struct outcome *o = &task->outcome;
         o->request = &task->request;
-        o->status = !task->failed ? STATUS_OK : task->last.code == CODE_DEADLINE ? STATUS_EXPIRED : STATUS_FAILED;
+        o->status = task->cancelled ? STATUS_CANCELLED : !task->failed ? STATUS_OK : task->last.code == CODE_DEADLINE ? STATUS_EXPIRED : STATUS_FAILED;
         o->err = task->last;
         o->attempts = task->attempts;
         o->release = task->shop->release;
@@ -183,7 +183,7 @@ static void fill_outcome(struct task *task)
         }
 }
 
-static bool render_result(struct task *task)
+bool task_render_result(struct task *task)
 {
         struct outcome *o = &task->outcome;
 
@@ -198,6 +198,12 @@ static bool render_result(struct task *task)
         return buffer_ok(&task->out);
 }
 
+/* A document's vectors are in the index topic now and ok is for ever: a backfill's would fill Redis for days. */
+static bool ledger_is_spent(const struct task *task)
+{
+        return !task->failed && task->request.kind == KIND_INGEST && task->may_recall;
+}
+
 static enum step start_store(struct task *task)
 {
         static const enum claim_status statuses[] = {CLAIM_OK, CLAIM_FAILED, CLAIM_EXPIRED, CLAIM_CANCELLED};
@@ -206,7 +212,7 @@ static enum step start_store(struct task *task)
 
         if (!write)
                 return task_try_again(task);
-        if (!render_result(task)) {
+        if (!task_render_result(task)) {
                 if (task->failed)
                         return task_try_again(task);
                 error_set(&err, CODE_TOO_LARGE, "the result takes more memory than one may");
@@ -216,7 +222,8 @@ static enum step start_store(struct task *task)
                                        .json = buffer_view(&task->out),
                                        .replays = task->request.replays,
                                        .result_ttl_s = task_result_ttl_s(task),
-                                       .list = task->request.reply_list};
+                                       .list = task->request.reply_list,
+                                       .drop_ledger = ledger_is_spent(task)};
         result_store(task->shop->redis, &task->op, &task->claim, write, &task->stored);
         return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
 }
@@ -232,7 +239,7 @@ enum step task_step_store(struct task *task)
         task->claimed = false;
         if (task->stored.verdict == RESULT_FENCED)
                 return task_move(task, TASK_CLAIM);
-        return task_move(task, TASK_COMMIT);
+        return task_end(task);
 }
 
 enum step task_step_commit(struct task *task)

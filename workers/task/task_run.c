@@ -8,6 +8,7 @@
 #include "config/base/log.h"
 #include "queues/kafka/topics.h"
 #include "workers/kinds/kinds_table.h"
+#include "workers/task/admit.h"
 #include "workers/task/retry_policy.h"
 #include "workers/task/task.h"
 #include "workers/task/task_steps.h"
@@ -30,17 +31,20 @@ static const struct {
         unsigned next;
 } states[TASK_STATES] = {
         [TASK_DECODE] = {"decode", TO(CLAIM) | TO(RETRY) | TO(LETTER)},
-        [TASK_CLAIM] = {"claim", TO(CALL) | TO(RECALL) | TO(LETTER) | TO(COMMIT)},
-        [TASK_RECALL] = {"recall", TO(ATTEMPT) | TO(CLAIM) | TO(LETTER)},
+        [TASK_CLAIM] = {"claim", TO(ADMIT) | TO(RECALL) | TO(LETTER) | TO(STORE) | TO(CANCEL) | TO(COUNT) | TO(COMMIT)},
+        [TASK_RECALL] = {"recall", TO(ADMIT) | TO(CLAIM) | TO(LETTER)},
+        [TASK_ADMIT] = {"admit", TO(CALL) | TO(ATTEMPT) | TO(CANCEL) | TO(RELEASE) | TO(LETTER) | TO(CLAIM)},
         [TASK_ATTEMPT] = {"attempt", TO(CALL) | TO(LETTER) | TO(CLAIM)},
         [TASK_CALL] = {"call", TO(KEEP) | TO(STORE) | TO(BACKOFF) | TO(RELEASE) | TO(LETTER) | TO(CLAIM)},
-        [TASK_KEEP] = {"keep", TO(CALL) | TO(CLAIM) | TO(LETTER)},
-        [TASK_BACKOFF] = {"backoff", TO(ATTEMPT) | TO(CALL) | TO(CLAIM)},
+        [TASK_KEEP] = {"keep", TO(ADMIT) | TO(CLAIM) | TO(LETTER)},
+        [TASK_BACKOFF] = {"backoff", TO(ADMIT) | TO(CLAIM)},
         [TASK_RELEASE] = {"release", TO(RETRY) | TO(HANDOVER) | TO(CLAIM) | TO(LETTER)},
         [TASK_RETRY] = {"retry", TO(COMMIT) | TO(CLAIM)},
         [TASK_HANDOVER] = {"handover", TO(COMMIT) | TO(CLAIM)},
-        [TASK_LETTER] = {"letter", TO(STORE) | TO(COMMIT) | TO(CLAIM)},
-        [TASK_STORE] = {"store", TO(COMMIT) | TO(CLAIM) | TO(LETTER)},
+        [TASK_LETTER] = {"letter", TO(STORE) | TO(COUNT) | TO(COMMIT) | TO(CLAIM)},
+        [TASK_CANCEL] = {"cancel", TO(COUNT) | TO(COMMIT) | TO(CLAIM) | TO(LETTER)},
+        [TASK_STORE] = {"store", TO(COUNT) | TO(COMMIT) | TO(CLAIM) | TO(LETTER)},
+        [TASK_COUNT] = {"count", TO(COMMIT)},
         [TASK_COMMIT] = {"commit", TO(DONE)},
         [TASK_DONE] = {"done", 0},
 };
@@ -72,10 +76,23 @@ enum step task_try_again(struct task *task)
         return STEP_WAIT;
 }
 
-/* Will waiting help? A store that is down, full or not ours to use comes back; an operation that is refused does not change. */
-static bool will_pass(const struct error *err)
+bool task_store_will_pass(const struct error *failure)
 {
-        return err->class == ERR_DEPENDENCY && err->code != CODE_BAD_RESPONSE;
+        return failure->class == ERR_DEPENDENCY && failure->code != CODE_BAD_RESPONSE;
+}
+
+bool task_waits_for_store(struct task *task, const struct error *failure, struct error *err)
+{
+        if (!task_store_will_pass(failure)) {
+                *err = *failure;
+                return false;
+        }
+        if (task_remaining_ms(task) <= 0) {
+                error_set(err, CODE_DEADLINE, "the deadline passed while our own stores could not be reached");
+                return false;
+        }
+        task_wait(task, failure->retry_after_ms > STORE_WAIT_MS ? failure->retry_after_ms : STORE_WAIT_MS);
+        return true;
 }
 
 /* A store refuses this very operation: the record ends, with what can still be written. */
@@ -98,10 +115,10 @@ static enum step refused(struct task *task)
                 task->last = err;
                 return task_move(task, TASK_CLAIM);
         case TASK_LETTER: /* even the smallest letter: the log has it */
-                return task_move(task, task->no_result ? TASK_COMMIT : TASK_STORE);
+                return task->no_result ? task_end(task) : task_move(task, TASK_STORE);
         case TASK_STORE:
                 if (task->failed) /* the letter is out; a result can't be had */
-                        return task_move(task, TASK_COMMIT);
+                        return task_end(task);
                 task->no_result = err.code != CODE_TOO_LARGE;
                 return task_fail(task, &err);
         case TASK_CLAIM:
@@ -119,7 +136,7 @@ bool task_op_ended(struct task *task, enum step *ret)
                 return false;
         }
         if (task->op.state == OP_DONE && task->op.err.code != CODE_NONE) {
-                *ret = will_pass(&task->op.err) ? task_try_again(task) : refused(task);
+                *ret = task_store_will_pass(&task->op.err) ? task_try_again(task) : refused(task);
                 return false;
         }
         return true;
@@ -137,7 +154,9 @@ static void note_failure(struct task *task, const struct error *err)
 enum step task_fail(struct task *task, const struct error *err)
 {
         note_failure(task, err);
+        admit_ended(task, err->code);
         task->failed = true;
+        task->answered = false;
         return task_move(task, TASK_LETTER);
 }
 
@@ -265,6 +284,12 @@ static enum step step_decode(struct task *task)
         if (!task->doomed && task->request.not_before_wall_ms > wall_ms && !first_delivery(task) && task_remaining_ms(task) > 0) {
                 task->attempts = task->request.attempts; /* its tier's delay has passed, its time has not come */
                 task->not_before_wall_ms = task->request.not_before_wall_ms;
+                task->step = task->request.first_step;
+                return task_move(task, TASK_RETRY);
+        }
+        if (!task->doomed && task_remaining_ms(task) > 0 && task_job_is_paused(task, wall_ms, &task->not_before_wall_ms)) {
+                task->attempts = task->request.attempts;
+                task->step = task->request.first_step;
                 return task_move(task, TASK_RETRY);
         }
         return task_move(task, TASK_CLAIM);
@@ -338,7 +363,8 @@ static void begin_anew(struct task *task)
         task->step = 0;
         task->phase = 0;
         task->work = NULL;
-        task->failed = false;
+        task->paid.phase = PAID_BEGIN;
+        task->failed = task->counted = false;
         task->not_before_wall_ms = 0;
         task->passages = (struct passages){0};
         memset(task->steps, 0, sizeof task->steps);
@@ -350,8 +376,13 @@ static enum step claim_granted(struct task *task)
         task->claimed = true;
         task->claim.fence = task->claim_answer.fence;
         task->renewed_ms = clock_now_ms();
+        if (task->answered) /* the claim had gone before the answer could be stored: it is paid for, and good */
+                return task_move(task, TASK_STORE);
         task->attempts = (int)task->claim_answer.attempts;
+        task->may_recall |= !task->claim_answer.fresh || !first_delivery(task) || task->request.replays > 0;
         begin_anew(task);
+        if (task_job_is_cancelled(task))
+                return task_cancel(task);
         if (task->doomed) {
                 struct error err = task->last;
 
@@ -359,9 +390,8 @@ static enum step claim_granted(struct task *task)
         }
         if (task_remaining_ms(task) <= 0)
                 return expire(task);
-        if (task->claim_answer.fresh && first_delivery(task) && !task->request.replays)
-                return task_move(task, TASK_CALL);
-        return task_move(task, TASK_RECALL);
+        task->counted = task->claim_answer.fresh && first_delivery(task) && !task->request.replays;
+        return task_move(task, task->counted ? TASK_ADMIT : TASK_RECALL);
 }
 
 /* What the answer will take is bounded like what the requests take: a heavy one waits until there is room, or nothing else is under way. */
@@ -403,7 +433,7 @@ static enum step step_claim(struct task *task)
                 return STEP_WAIT;
         case CLAIM_FINISHED:
                 task->duplicate = true;
-                return task_move(task, TASK_COMMIT);
+                return task_end(task);
         case CLAIM_CONFLICT:
         default:
                 task->no_result = true;
@@ -462,16 +492,58 @@ static enum step step_recall(struct task *task)
                 found = task->recall.found && recall_step(task, buffer_view(&task->out));
                 op_reset(&task->op);
                 if (!found)
-                        return task_move(task, TASK_ATTEMPT);
+                        return task_move(task, TASK_ADMIT);
                 task->step++;
         }
         if (task->step + 1 >= task->request.step_count)
-                return task_move(task, TASK_ATTEMPT);
+                return task_move(task, TASK_ADMIT);
         buffer_reset(&task->out);
         task->recall.value = &task->out;
         task->text = span_of(step_field(task));
         ledger_get(task->shop->redis, &task->op, task->claim.tenant, task->claim.id, task->text, &task->recall);
         return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
+}
+
+/* The record waits in a retry topic rather than in memory, unless its deadline would pass there. It has not called: no attempt is burnt. */
+static enum step wait_in_topic(struct task *task, int64_t wait_ms)
+{
+        const struct settings *s = task->settings;
+        int64_t delay = s->retry.delay_count ? s->retry.delays_ms[retry_tier(s->retry.delays_ms, s->retry.delay_count, wait_ms)] : 0;
+
+        if (delay < wait_ms || delay >= task_remaining_ms(task)) {
+                task_wait(task, wait_ms);
+                return STEP_WAIT;
+        }
+        admit_left(task);
+        task->uncount = task->counted;
+        task->not_before_wall_ms = clock_wall_ms() + delay;
+        return task_move(task, TASK_RELEASE);
+}
+
+/* Asks each time that it runs; there is no op. */
+static enum step step_admit(struct task *task)
+{
+        struct error err;
+        int64_t wait_ms;
+
+        if (ev_is_active(&task->timer))
+                return STEP_WAIT;
+        if (task_job_is_cancelled(task))
+                return task_cancel(task);
+        if (task_remaining_ms(task) <= 0)
+                return expire(task);
+        switch (admit_call(task, &wait_ms, &err)) {
+        case ADMIT_WAIT:
+                task_wait(task, wait_ms);
+                return STEP_WAIT;
+        case ADMIT_REFUSE:
+                return task_fail(task, &err);
+        case ADMIT_LATER:
+                return wait_in_topic(task, wait_ms);
+        case ADMIT_GO:
+        default:
+                return task_move(task, task->counted ? TASK_CALL : TASK_ATTEMPT);
+        }
 }
 
 static enum step step_attempt(struct task *task)
@@ -489,6 +561,7 @@ static enum step step_attempt(struct task *task)
                 task->claimed = false;
                 return task_move(task, TASK_CLAIM);
         }
+        task->counted = true;
         task->attempts = (int)task->renewal.attempts;
         task->renewed_ms = clock_now_ms();
         if (task->attempts > task->settings->retry.attempts_max) {
@@ -509,6 +582,9 @@ static enum step call_failed(struct task *task, const struct error *err)
         double chance = (double)random() / ((double)RAND_MAX + 1.0);
 
         note_failure(task, err);
+        task->paid.phase = PAID_BEGIN;
+        task->may_recall = true;
+        task->counted = err->code == CODE_RATE_LIMITED; /* which burns none: the one counted serves again */
         task->uncount = err->code == CODE_RATE_LIMITED;
         task->limited = task->uncount ? task->limited + 1 : 0;
         task->phase = 0;
@@ -538,8 +614,13 @@ static enum step step_finished(struct task *task, const struct kind_row *kind)
         step->kind = task->request.steps[task->step].kind;
         step->status = STATUS_OK;
         step->attempts = task->attempts;
-        if (task->request.step_count == 1)
+        task->limited = 0;
+        error_clear(&task->last);
+        if (task->request.step_count == 1) {
+                task->answered = true;
+                admit_ended(task, CODE_NONE);
                 return task_move(task, TASK_STORE);
+        }
         buffer_reset(&task->out);
         kind->render(task, &task->out);
         step->result = (struct span){arena_copy(task->arena, buffer_view(&task->out)), task->out.len};
@@ -548,7 +629,9 @@ static enum step step_finished(struct task *task, const struct kind_row *kind)
                 error_set(&err, CODE_TOO_LARGE, "a step's result takes more memory than one may");
                 return task_fail(task, &err);
         }
-        return task_move(task, task->step + 1 < task->request.step_count ? TASK_KEEP : TASK_STORE);
+        task->answered = task->step + 1 == task->request.step_count;
+        admit_ended(task, CODE_NONE);
+        return task_move(task, task->answered ? TASK_STORE : TASK_KEEP);
 }
 
 static enum step step_call(struct task *task)
@@ -574,6 +657,7 @@ static enum step step_call(struct task *task)
         op_reset(&task->op);
         op_reset(&task->call.op);
         task_unwait(task);
+        admit_attempt_ended(task, &err);
         if (err.code != CODE_NONE)
                 return call_failed(task, &err);
         return step_finished(task, kind);
@@ -600,26 +684,44 @@ static enum step step_keep(struct task *task)
         }
         task->step++;
         task->phase = 0;
-        return task_move(task, TASK_CALL);
+        task->may_recall = true;
+        return task_move(task, TASK_ADMIT);
 }
 
 static enum step step_backoff(struct task *task)
 {
         if (!task->timed)
                 return STEP_WAIT;
-        return task_move(task, task->last.code == CODE_RATE_LIMITED ? TASK_CALL : TASK_ATTEMPT);
+        return task_move(task, TASK_ADMIT);
 }
 
 static enum step (*const runs[TASK_STATES])(struct task *) = {
-        [TASK_DECODE] = step_decode,   [TASK_CLAIM] = step_claim,     [TASK_RECALL] = step_recall, [TASK_ATTEMPT] = step_attempt,
-        [TASK_CALL] = step_call,       [TASK_KEEP] = step_keep,       [TASK_BACKOFF] = step_backoff, [TASK_RELEASE] = task_step_release,
-        [TASK_RETRY] = task_step_retry,     [TASK_HANDOVER] = task_step_handover, [TASK_LETTER] = task_step_letter, [TASK_STORE] = task_step_store,
+        [TASK_DECODE] = step_decode,    [TASK_CLAIM] = step_claim,   [TASK_RECALL] = step_recall,   [TASK_ADMIT] = step_admit,
+        [TASK_ATTEMPT] = step_attempt,  [TASK_CALL] = step_call,     [TASK_KEEP] = step_keep,       [TASK_BACKOFF] = step_backoff,
+        [TASK_RELEASE] = task_step_release, [TASK_RETRY] = task_step_retry, [TASK_HANDOVER] = task_step_handover, [TASK_LETTER] = task_step_letter, [TASK_STORE] = task_step_store,
+        [TASK_CANCEL] = task_step_cancel, [TASK_COUNT] = task_step_count,
         [TASK_COMMIT] = task_step_commit,
 };
 
+/* A claim that is just being asked for is awaited: it may be granted, and then it is given back. */
+static bool has_left(struct task *task)
+{
+        if (task->state == TASK_CLAIM && task->op.state == OP_BUSY)
+                return false;
+        if (task->state == TASK_CLAIM && task->op.state == OP_DONE && task->op.err.code == CODE_NONE && task->claim_answer.verdict == CLAIM_GRANTED) {
+                task->claimed = true;
+                task->claim.fence = task->claim_answer.fence;
+        }
+        if (task->claimed)
+                task_let_go(task);
+        return task->renew_op.state != OP_BUSY;
+}
+
 bool task_run(struct task *task)
 {
-        if (task->claim_lost && task->claimed && task->state != TASK_STORE && task->state != TASK_COMMIT)
+        if (task->leaving)
+                return has_left(task);
+        if (task->claim_lost && task->claimed && task->state != TASK_STORE && task->state != TASK_COUNT && task->state != TASK_COMMIT)
                 task_claim_lost(task);
         while (task->state != TASK_DONE)
                 if (runs[task->state](task) == STEP_WAIT)
