@@ -297,6 +297,35 @@ static void none_if_empty(char **s)
                 *s = NULL;
 }
 
+/* Whether the URL names a database other than 0, of which a cluster has none. */
+static bool names_database(const char *url)
+{
+        const char *host = strrchr(url, '@'), *slash;
+
+        if (!host)
+                host = strstr(url, "://") ? strstr(url, "://") + 3 : url;
+        slash = strchr(host, '/');
+        return slash && strspn(slash + 1, "0") != strlen(slash + 1);
+}
+
+static void check_redis_servers(struct binder *binder)
+{
+        struct settings *settings = binder->settings;
+
+        none_if_empty(&settings->redis.sentinel.username);
+        none_if_empty(&settings->redis.sentinel.password);
+        if (settings->redis.cluster && settings->redis.sentinel.node_count)
+                fault(binder, &settings->redis.cluster, "", "a cluster has no sentinels: leave out one of the two");
+        if (settings->redis.cluster && names_database(settings->redis.url))
+                fault(binder, &settings->redis.url, "", "a cluster has the database 0 only");
+        for (size_t i = 0; i < settings->redis.sentinel.node_count; i++) {
+                char **node = &settings->redis.sentinel.nodes[i];
+
+                if (*node && !address_is_host_port(span_of(*node), false))
+                        fault(binder, node, "", "must be host:port");
+        }
+}
+
 static void check_redis(struct binder *binder)
 {
         struct settings *settings = binder->settings;
@@ -310,6 +339,7 @@ static void check_redis(struct binder *binder)
                 fault(binder, &settings->redis.username, "", "the user is in redis.url already: give it once");
         if (password && settings->redis.password)
                 fault(binder, &settings->redis.password, "", "the password is in redis.url already: give it once");
+        check_redis_servers(binder);
 }
 
 static void check_addresses(struct binder *binder)

@@ -110,6 +110,11 @@ struct settings {
                 int wait_replicas;
                 int64_t timeout_ms;
                 bool cluster;
+                struct {
+                        char *master, *username, *password; /* password: a secret */
+                        char **nodes;                       /* "host:port" */
+                        size_t node_count;                  /* 0: no Sentinel */
+                } sentinel;
         } redis;
         struct {
                 char *listen; /* "" = no admin port */
@@ -118,6 +123,7 @@ struct settings {
         char *data_dir;
         struct {
                 char *name;
+                char *instance_id; /* NULL: dynamic membership */
                 bool kinds[KIND_COUNT], lanes[LANE_COUNT];
                 int inflight_max;
                 int64_t inflight_bytes_max, drain_ms, payload_bytes_max, claim_lease_ms;

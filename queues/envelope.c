@@ -170,7 +170,7 @@ static int take_fingerprint(struct request *request, struct buffer *scratch, str
         buffer_reset(scratch);
         buffer_string(scratch, kind_names[request->kind]);
         if (!fields_write_sorted(scratch, request->tree, apart, COUNT_OF(apart)))
-                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+                return error_set(err, buffer_fault(scratch), "the request needs more memory than one may take");
         digest_sha256_hex(buffer_view(scratch), request->fingerprint);
         return 0;
 }
@@ -223,7 +223,7 @@ int envelope_decode(const struct delivery *delivery, enum kind kind, enum lane l
                 return -1;
         }
         if (!arena_ok(arena))
-                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+                return error_set(err, arena_fault(arena), "the request needs more memory than one may take");
         return 0;
 }
 

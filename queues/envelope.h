@@ -205,5 +205,7 @@ int64_t envelope_header_int(struct span value, int64_t fallback);
 
 /* Is it one that millrace writes (mr-…)? */
 bool envelope_own_header(const char *name);
+/* Does a replay carry it on: a foreign one, and of millrace's own the record's number within its job? */
+bool envelope_replayed_header(const char *name);
 
 #endif

@@ -19,6 +19,11 @@ bool envelope_own_header(const char *name)
         return strncasecmp(name, "mr-", 3) == 0;
 }
 
+bool envelope_replayed_header(const char *name)
+{
+        return !envelope_own_header(name) || strcmp(name, "mr-job-seq") == 0;
+}
+
 /* A growing list in the arena; allocated once with room for all: millrace's own first, then as many foreign ones as may stand beside them. */
 struct list {
         struct arena *arena;

@@ -98,9 +98,9 @@ static const struct {
   then_rows[KIND_COUNT] = {[KIND_RERANK] = {then_rerank_rows, COUNT_OF(then_rerank_rows)},
                            [KIND_LLM] = {then_llm_rows, COUNT_OF(then_llm_rows)}};
 
-static int no_memory(struct error *err)
+static int no_memory(const struct arena *arena, struct error *err)
 {
-        return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+        return error_set(err, arena_fault(arena), "the request needs more memory than one may take");
 }
 
 static struct span string_of(const json_t *value)
@@ -119,7 +119,7 @@ static int read_embed(const struct raw *raw, struct arena *arena, struct embed_f
                 return error_set(err, CODE_SCHEMA, "input: must hold 1 to %d strings", EMBED_INPUTS_MAX);
         to->inputs = arena_alloc(arena, count * sizeof *to->inputs);
         if (!to->inputs)
-                return no_memory(err);
+                return no_memory(arena, err);
         for (size_t i = 0; i < count; i++) {
                 const json_t *one = to->input_is_array ? json_array_get(raw->input, i) : raw->input;
 
@@ -177,11 +177,14 @@ static const struct field_row document_rows[] = {
         {"metadata", FIELD_OBJECT, DOC(metadata), false, 0, 0, NULL},
 };
 
-static int check_document_metadata(const json_t *metadata, struct error *err)
+/* As compact JSON. */
+static int check_bytes(const json_t *object, size_t bytes_max, const char *name, struct error *err)
 {
-        if (json_dumpb(metadata, NULL, 0, JSON_COMPACT) > DOCUMENT_METADATA_BYTES_MAX)
-                return error_set(err, CODE_TOO_LARGE, "document.metadata: at most %d bytes", DOCUMENT_METADATA_BYTES_MAX);
-        return 0;
+        size_t bytes = json_dumpb(object, NULL, 0, JSON_COMPACT);
+
+        if (bytes == 0)
+                return error_set(err, CODE_INTERNAL, "no memory to measure %s", name);
+        return bytes > bytes_max ? error_set(err, CODE_TOO_LARGE, "%s: at most %zu bytes", name, bytes_max) : 0;
 }
 
 static int read_ingest(const struct raw *raw, struct ingest_fields *to, struct error *err)
@@ -194,7 +197,7 @@ static int read_ingest(const struct raw *raw, struct ingest_fields *to, struct e
                 return error_set(err, CODE_SCHEMA, "document.id: must be 1 to %d of A-Z a-z 0-9 . _ : -", DOCUMENT_ID_BYTES_MAX);
         if (!raw->delete_document && d.text.len == 0)
                 return error_set(err, CODE_SCHEMA, "document.text: must not be empty");
-        if (d.metadata && check_document_metadata(d.metadata, err) < 0)
+        if (d.metadata && check_bytes(d.metadata, DOCUMENT_METADATA_BYTES_MAX, "document.metadata", err) < 0)
                 return -1;
         *to = (struct ingest_fields){.collection = raw->collection,
                                      .document = d.id,
@@ -213,7 +216,7 @@ static int read_vector(const json_t *array, struct arena *arena, struct retrieve
         to->query_dimensions = json_array_size(array);
         to->query_vector = arena_alloc(arena, to->query_dimensions * sizeof *to->query_vector);
         if (!to->query_vector)
-                return no_memory(err);
+                return no_memory(arena, err);
         for (size_t i = 0; i < to->query_dimensions; i++) {
                 const json_t *one = json_array_get(array, i);
 
@@ -233,7 +236,7 @@ static int read_positions(json_t *object, struct arena *arena, struct retrieve_f
                 return error_set(err, CODE_SCHEMA, "at_least: too many partitions");
         to->at_least = arena_alloc(arena, (json_object_size(object) + 1) * sizeof *to->at_least);
         if (!to->at_least)
-                return no_memory(err);
+                return no_memory(arena, err);
         json_object_foreach(object, name, value)
         {
                 char *rest;
@@ -288,7 +291,7 @@ static int read_rerank(const struct raw *raw, struct arena *arena, struct rerank
         *to = (struct rerank_fields){.query = raw->query, .top_n = raw->top_n, .model = raw->model, .document_count = count};
         to->documents = arena_alloc(arena, (count + 1) * sizeof *to->documents);
         if (!to->documents)
-                return no_memory(err);
+                return no_memory(arena, err);
         for (size_t i = 0; i < count; i++) {
                 char path[32] = "documents";
                 const json_t *one = json_array_get(raw->documents, i);
@@ -316,7 +319,7 @@ static int read_messages(const json_t *array, struct arena *arena, struct llm_fi
         to->message_count = json_array_size(array);
         to->messages = arena_alloc(arena, to->message_count * sizeof *to->messages);
         if (!to->messages)
-                return no_memory(err);
+                return no_memory(arena, err);
         for (size_t i = 0; i < to->message_count; i++) {
                 const json_t *one = json_array_get(array, i);
 
@@ -408,8 +411,8 @@ int envelope_read_steps(const json_t *object, struct arena *arena, struct reques
         clear(&raw);
         if (fields_read(object, first_rows[request->kind].rows, first_rows[request->kind].count, "", CODE_SCHEMA, &raw, err) < 0)
                 return -1;
-        if (raw.common.metadata && json_dumpb(raw.common.metadata, NULL, 0, JSON_COMPACT) > METADATA_BYTES_MAX)
-                return error_set(err, CODE_TOO_LARGE, "metadata: at most %d bytes", METADATA_BYTES_MAX);
+        if (raw.common.metadata && check_bytes(raw.common.metadata, METADATA_BYTES_MAX, "metadata", err) < 0)
+                return -1;
         request->steps[0].kind = request->kind;
         if (fill_step(&raw, true, arena, &request->steps[0], err) < 0)
                 return -1;

@@ -24,8 +24,8 @@ bool job_valid_name(struct span name)
 
 void job_key(char *ret_key, enum job_record_type type, struct span tenant, struct span name)
 {
-        snprintf(ret_key, JOB_KEY_BYTES, "%s%.*s/%.*s", type == JOB_RECORD_STATE ? state_prefix : position_prefix, (int)tenant.len, tenant.data,
-                 (int)name.len, name.data);
+        snprintf(ret_key, JOB_KEY_BYTES, "%s%.*s/%.*s", type == JOB_RECORD_STATE ? state_prefix : position_prefix, (int)tenant.len,
+                 tenant.data, (int)name.len, name.data);
 }
 
 static bool begins(struct span text, const char *with)
@@ -35,10 +35,10 @@ static bool begins(struct span text, const char *with)
 
 enum job_record_type job_key_parse(struct span key, struct span *ret_tenant, struct span *ret_name)
 {
-        const enum job_record_type type = !key.data                     ? JOB_RECORD_NONE
-                                          : begins(key, state_prefix)    ? JOB_RECORD_STATE
-                                          : begins(key, position_prefix) ? JOB_RECORD_POSITION
-                                                                         : JOB_RECORD_NONE;
+        const enum job_record_type type = !key.data                    ? JOB_RECORD_NONE
+                                        : begins(key, state_prefix)    ? JOB_RECORD_STATE
+                                        : begins(key, position_prefix) ? JOB_RECORD_POSITION
+                                                                       : JOB_RECORD_NONE;
         const size_t prefix = type == JOB_RECORD_STATE ? sizeof state_prefix - 1 : sizeof position_prefix - 1;
         struct span tenant, name;
         const char *slash;
@@ -77,12 +77,14 @@ void job_state_render(struct buffer *out, const struct job_state_record *record)
 
 void job_position_render(struct buffer *out, const struct job_position *position)
 {
-        buffer_printf(out, "{\"v\":%d,\"kind\":\"%s\",\"lane\":\"%s\",\"%s\":", VERSION, kind_names[position->kind], lane_names[position->lane],
-                      position->folder ? "folder" : "file");
+        buffer_printf(out, "{\"v\":%d,\"kind\":\"%s\",\"lane\":\"%s\",\"%s\":", VERSION, kind_names[position->kind],
+                      lane_names[position->lane], position->folder ? "folder" : "file");
         buffer_json_string(out, span_of(position->source));
-        buffer_printf(out, ",\"size\":%lld,\"total\":%lld,\"at\":%lld,\"published\":%lld,\"refused\":%lld,\"hash\":\"%s\",\"complete\":%s",
-                      (long long)position->size, (long long)position->total, (long long)position->at, (long long)position->published,
-                      (long long)position->refused, position->hash, position->complete ? "true" : "false");
+        buffer_printf(
+                out,
+                ",\"size\":%lld,\"total\":%lld,\"at\":%lld,\"published\":%lld,\"refused\":%lld,\"hash\":\"%s\",\"complete\":%s",
+                (long long)position->size, (long long)position->total, (long long)position->at, (long long)position->published,
+                (long long)position->refused, position->hash, position->complete ? "true" : "false");
         put_time(out, "started_at", position->started_wall_ms);
         put_time(out, "updated_at", position->at_wall_ms);
         buffer_char(out, '}');
@@ -100,7 +102,9 @@ static int index_of(const json_t *name, const char *const *names, int count)
 
 static json_t *parse(struct span value)
 {
-        json_t *tree = value.len && value.len <= JOB_RECORD_BYTES_MAX ? json_loadb(value.data, value.len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+        json_t *tree = value.len && value.len <= JOB_RECORD_BYTES_MAX
+                             ? json_loadb(value.data, value.len, JSON_REJECT_DUPLICATES, NULL)
+                             : NULL;
 
         if (json_integer_value(json_object_get(tree, "v")) == VERSION)
                 return tree;
@@ -145,11 +149,12 @@ bool job_position_parse(struct span value, struct job_position *ret)
         int complete;
 
         if (kind < 0 || lane < 0 ||
-            json_unpack(tree, "{s:I,s:I,s:I,s:I,s:I,s:s,s:b}", "size", &size, "total", &total, "at", &at, "published", &published, "refused", &refused,
-                        "hash", &hash, "complete", &complete) < 0 ||
+            json_unpack(tree, "{s:I,s:I,s:I,s:I,s:I,s:s,s:b}", "size", &size, "total", &total, "at", &at, "published", &published,
+                        "refused", &refused, "hash", &hash, "complete", &complete) < 0 ||
             !read_time(tree, "started_at", &p.started_wall_ms) || !read_time(tree, "updated_at", &p.at_wall_ms))
                 return false;
-        if (size < 0 || total < 0 || at < 0 || published < 0 || refused < 0 || published + refused != at || strlen(hash) != SHA256_HEX_BYTES - 1)
+        if (size < 0 || total < 0 || at < 0 || published < 0 || refused < 0 || published + refused > at ||
+            published + refused > total || strlen(hash) != SHA256_HEX_BYTES - 1)
                 return false;
         p.kind = (enum kind)kind;
         p.lane = (enum lane)lane;

@@ -17,7 +17,12 @@
 #include "config/settings.h"
 #include "queues/envelope.h"
 
-enum { JOB_KEY_BYTES = 16 + TENANT_BYTES_MAX + ID_BYTES_MAX, JOB_RECORD_BYTES_MAX = 8192, JOB_SOURCE_BYTES = 256, JOB_BY_BYTES = 128 };
+enum {
+        JOB_KEY_BYTES = 16 + TENANT_BYTES_MAX + ID_BYTES_MAX,
+        JOB_RECORD_BYTES_MAX = 8192,
+        JOB_SOURCE_BYTES = 256,
+        JOB_BY_BYTES = 128
+};
 
 enum job_state { JOB_RUNNING, JOB_PAUSED, JOB_CANCELLED, JOB_STATES };
 extern const char *const job_state_names[JOB_STATES]; /* "running" "paused" "cancelled" */
@@ -33,11 +38,11 @@ struct job_position {
         enum lane lane;
         char source[JOB_SOURCE_BYTES]; /* the file's or folder's name, for people */
         bool folder;
-        int64_t size;                         /* of the file, bytes; of a folder: 0 */
-        int64_t total;                        /* lines or files there are */
-        int64_t at;                           /* lines or files done with: the next one's number is at + 1 */
-        int64_t published, refused;           /* of these */
-        char hash[SHA256_HEX_BYTES];          /* over the content done with */
+        int64_t size;                /* of the file, bytes; of a folder: 0 */
+        int64_t total;               /* lines or files there are */
+        int64_t at;                  /* lines or files done with: the next one's number is at + 1 */
+        int64_t published, refused;  /* of these */
+        char hash[SHA256_HEX_BYTES]; /* over the content done with */
         bool complete;
         int64_t started_wall_ms, at_wall_ms;
 };

@@ -98,8 +98,10 @@ static void render_metadata(struct buffer *out, const json_t *metadata)
         char *room = buffer_reserve(out, METADATA_BYTES_MAX);
         size_t written = room ? json_dumpb(metadata, room, METADATA_BYTES_MAX, JSON_COMPACT) : 0;
 
-        if (room && written <= METADATA_BYTES_MAX)
+        if (room && written > 0 && written <= METADATA_BYTES_MAX)
                 buffer_advance(out, written);
+        else
+                buffer_starve(out); /* jansson had no memory: better no result than half a one */
 }
 
 void outcome_close(struct buffer *out, const struct outcome *outcome)

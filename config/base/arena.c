@@ -16,7 +16,7 @@ struct block {
 struct arena {
         struct block *blocks; /* newest first; the last of the list is the one that arena_reset keeps */
         size_t bytes_max, used;
-        bool failed;
+        bool failed, starved; /* starved: for lack of memory, not by the cap */
 };
 
 struct arena *arena_new(size_t bytes_max)
@@ -59,7 +59,7 @@ void arena_reset(struct arena *arena)
                 first->used = 0;
         arena->blocks = first;
         arena->used = 0;
-        arena->failed = false;
+        arena->failed = arena->starved = false;
 }
 
 void *arena_alloc_raw(struct arena *arena, size_t bytes)
@@ -77,7 +77,7 @@ void *arena_alloc_raw(struct arena *arena, size_t bytes)
 
                 block = malloc(sizeof *block + size);
                 if (!block) {
-                        arena->failed = true;
+                        arena->failed = arena->starved = true;
                         return NULL;
                 }
                 block->bytes = size;
@@ -135,6 +135,23 @@ char *arena_printf(struct arena *arena, const char *format, ...)
 bool arena_ok(const struct arena *arena)
 {
         return !arena->failed;
+}
+
+enum error_code arena_fault(const struct arena *arena)
+{
+        return arena->starved ? CODE_INTERNAL : CODE_TOO_LARGE;
+}
+
+void arena_starve(struct arena *arena)
+{
+        if (!arena->failed)
+                arena->failed = arena->starved = true;
+}
+
+void arena_forgive(struct arena *arena)
+{
+        if (arena->starved)
+                arena->failed = arena->starved = false;
 }
 
 size_t arena_used(const struct arena *arena)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "config/base/error.h"
 #include "config/base/own.h"
 #include "config/base/span.h"
 
@@ -27,6 +28,12 @@ char *arena_copy(struct arena *arena, struct span s);
 char *arena_printf(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 bool arena_ok(const struct arena *arena);      /* no allocation has failed so far */
+/* Why one has: CODE_TOO_LARGE past the cap (it will be so again), CODE_INTERNAL when memory was out (another time it may go well). */
+enum error_code arena_fault(const struct arena *arena);
+/* It fails for lack of memory: for those who fill it through a library that ran out. */
+void arena_starve(struct arena *arena);
+/* Before another try: forgets that memory was out. The cap's failure stays. */
+void arena_forgive(struct arena *arena);
 size_t arena_used(const struct arena *arena); /* bytes */
 
 static inline void arena_auto_free(struct arena **arena)

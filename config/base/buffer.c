@@ -25,7 +25,7 @@ void buffer_fini(struct buffer *buffer)
 void buffer_reset(struct buffer *buffer)
 {
         buffer->len = 0;
-        buffer->failed = false;
+        buffer->failed = buffer->starved = false;
         if (buffer->data)
                 buffer->data[0] = '\0';
 }
@@ -51,7 +51,7 @@ char *buffer_reserve(struct buffer *buffer, size_t more)
                 cap = buffer->bytes_max + 1;
         grown = realloc(buffer->data, cap);
         if (!grown) {
-                buffer->failed = true;
+                buffer->failed = buffer->starved = true;
                 return NULL;
         }
         buffer->data = grown;
@@ -261,4 +261,15 @@ void buffer_json_base64_floats(struct buffer *buffer, const float *values, size_
 bool buffer_ok(const struct buffer *buffer)
 {
         return !buffer->failed;
+}
+
+void buffer_starve(struct buffer *buffer)
+{
+        if (!buffer->failed)
+                buffer->failed = buffer->starved = true;
+}
+
+enum error_code buffer_fault(const struct buffer *buffer)
+{
+        return buffer->starved ? CODE_INTERNAL : CODE_TOO_LARGE;
 }

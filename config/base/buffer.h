@@ -7,13 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config/base/error.h"
 #include "config/base/own.h"
 #include "config/base/span.h"
 
 struct buffer {
         char *data; /* NULL while nothing was added */
         size_t len, cap, bytes_max;
-        bool failed;
+        bool failed, starved; /* starved: for lack of memory, not by bytes_max */
 };
 
 void buffer_init(struct buffer *buffer, size_t bytes_max);
@@ -63,6 +64,10 @@ void buffer_json_floats(struct buffer *buffer, const float *values, size_t count
 void buffer_json_base64_floats(struct buffer *buffer, const float *values, size_t count);
 
 bool buffer_ok(const struct buffer *buffer);
+/* Why it failed: CODE_TOO_LARGE past bytes_max, CODE_INTERNAL when memory was out (another time it may go well). */
+enum error_code buffer_fault(const struct buffer *buffer);
+/* It fails for lack of memory: for those who write into it through a library that ran out. */
+void buffer_starve(struct buffer *buffer);
 static inline struct span buffer_view(const struct buffer *buffer)
 {
         return (struct span){buffer->data ? buffer->data : "", buffer->len};

@@ -263,8 +263,10 @@ static bool write_object(struct buffer *out, const json_t *object, const char *c
         size_t size = json_object_size(object), count = 0;
         bool ok = true;
 
-        if (size > MEMBERS_ON_STACK && !(members = calloc(size, sizeof *members)))
+        if (size > MEMBERS_ON_STACK && !(members = calloc(size, sizeof *members))) {
+                buffer_starve(out);
                 return false;
+        }
         for (void *at = json_object_iter(walked); at; at = json_object_iter_next(walked, at)) {
                 members[count] = (struct member){json_object_iter_key(at), json_object_iter_key_len(at), json_object_iter_value(at)};
                 count += !is_skipped(&members[count], skip, skip_count);
@@ -316,6 +318,8 @@ bool fields_write_sorted(struct buffer *out, const json_t *value, const char *co
                 break;
         case JSON_REAL:
                 len = json_dumpb(value, number, sizeof number, JSON_ENCODE_ANY);
+                if (len == 0 || len > sizeof number) /* even to write a number jansson allocates */
+                        buffer_starve(out);
                 buffer_add(out, number, len <= sizeof number ? len : 0);
                 break;
         case JSON_TRUE:

@@ -24,6 +24,13 @@ static void *refuse(const struct parser *p, const char *what)
         return NULL;
 }
 
+/* Not the text's fault. */
+static void *no_memory(const struct parser *p)
+{
+        error_set(p->err, CODE_INTERNAL, "no memory to read JSON");
+        return NULL;
+}
+
 static void skip_blanks(struct parser *p)
 {
         while (p->at < p->end && (*p->at == ' ' || *p->at == '\n' || *p->at == '\t' || *p->at == '\r'))
@@ -130,7 +137,7 @@ static bool take_escaped(struct parser *p, const char *from, struct span *ret, c
         char *copy = malloc((size_t)(p->end - from) + 1), *to = copy;
 
         if (!copy)
-                return refuse(p, "out of memory") != NULL;
+                return no_memory(p) != NULL;
         *ret_copy = copy;
         memcpy(to, from, (size_t)(p->at - from));
         to += p->at - from;
@@ -268,7 +275,7 @@ static bool add_member(struct parser *p, json_t *object)
         if (!value)
                 return false;
         if (json_object_setn_new_nocheck(object, name.data, name.len, value) < 0)
-                return refuse(p, "out of memory") != NULL;
+                return no_memory(p) != NULL;
         return true;
 }
 
@@ -279,7 +286,7 @@ static bool add_element(struct parser *p, json_t *array)
         if (!value)
                 return false;
         if (json_array_append_new(array, value) < 0)
-                return refuse(p, "out of memory") != NULL;
+                return no_memory(p) != NULL;
         return true;
 }
 
@@ -287,7 +294,7 @@ static bool add_element(struct parser *p, json_t *array)
 static json_t *parse_container(struct parser *p, json_t *container, char close, bool (*add)(struct parser *, json_t *))
 {
         if (!container) {
-                refuse(p, "out of memory");
+                no_memory(p);
         } else if (deeper(p)) {
                 if (take(p, close)) {
                         p->depth--;
@@ -350,7 +357,7 @@ json_t *strict_parse(struct span text, int depth_max, struct error *err)
         error_clear(err);
         value = parse_value(&p);
         if (!value && err->code == CODE_NONE)
-                refuse(&p, "out of memory");
+                no_memory(&p);
         if (!value)
                 return NULL;
         skip_blanks(&p);

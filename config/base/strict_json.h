@@ -10,7 +10,8 @@
 
 /* text must be well-formed UTF-8 (utf8_valid). Refused: anything but one value with white space around it, duplicate keys, NUL (raw or
  * escaped), lone surrogates, NaN and infinity, integers past int64_t, numbers past double (data.invalid_json, the message names the
- * byte, never the text), and arrays and objects more than depth_max deep (data.too_deep). NULL on error; else a new reference. */
+ * byte, never the text), and arrays and objects more than depth_max deep (data.too_deep). serving.internal: memory is out. NULL on error; else a new
+ * reference. */
 json_t *strict_parse(struct span text, int depth_max, struct error *err);
 
 #endif

@@ -337,15 +337,15 @@ static int read_all(struct reading *reading, int64_t timeout_ms, struct error *e
         while (verdict > 0 && reading->open > 0) {
                 ssize_t got = rd_kafka_consume_batch_queue(reading->queue, POLL_MS, messages, READ_BATCH);
 
-                if (got > 0)
-                        last_progress = clock_now_ms();
-                else if (clock_now_ms() - last_progress > timeout_ms)
+                if (got <= 0 && clock_now_ms() - last_progress > timeout_ms)
                         verdict = error_set(err, CODE_TIMEOUT, "read: nothing came for %lld ms", (long long)timeout_ms);
                 for (ssize_t i = 0; i < got; i++) {
                         if (verdict > 0)
                                 verdict = read_message(reading, messages[i], err);
                         rd_kafka_message_destroy(messages[i]);
                 }
+                if (got > 0) /* on_record may have taken its time */
+                        last_progress = clock_now_ms();
         }
         return verdict < 0 ? -1 : 0;
 }

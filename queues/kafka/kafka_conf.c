@@ -22,9 +22,10 @@ static const char *const reserved[] = {
         "enable.auto.commit",
         "enable.auto.offset.store",
         "auto.offset.reset",
-        "partition.assignment.strategy",
+        "group.instance.id", /* worker.instance_id */
         "enable.partition.eof",
         "enable.idempotence",
+        "isolation.level", /* read_committed: a replay is a transaction */
         "transactional.id",
         "acks",
         "request.required.acks",
@@ -43,6 +44,7 @@ static const struct kafka_default common[] = {
         {"reconnect.backoff.ms", "100"},
         {"reconnect.backoff.max.ms", "5000"},
         {"topic.metadata.refresh.interval.ms", "20000"},
+        {"socket.timeout.ms", "10000"}, /* the default minute is how long a half-open connection would stall everything */
 };
 
 void kafka_log(const rd_kafka_t *kafka, int level, const char *facility, const char *text)
@@ -104,15 +106,34 @@ rd_kafka_conf_t *kafka_conf(const struct settings *settings, const char *role, c
         return conf;
 }
 
-rd_kafka_t *kafka_open(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err)
+static rd_kafka_t *open_client(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err)
 {
         char reason[256];
         rd_kafka_t *kafka = rd_kafka_new(type, conf, reason, sizeof reason);
 
-        if (!kafka) {
-                rd_kafka_conf_destroy(conf);
+        if (!kafka)
                 error_set(err, CODE_SCHEMA, "kafka.options: %.200s", reason);
-        }
+        return kafka;
+}
+
+rd_kafka_t *kafka_open(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err)
+{
+        rd_kafka_t *kafka = open_client(type, conf, err);
+
+        if (!kafka)
+                rd_kafka_conf_destroy(conf);
+        return kafka;
+}
+
+rd_kafka_t *kafka_open_intercepted(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err)
+{
+        static rd_kafka_conf_t *volatile spoilt; /* a worker ends with the first; kept, so that no leak is seen in it */
+        rd_kafka_t *kafka = open_client(type, conf, err);
+
+        /* When rd_kafka_new() refuses, it has freed the interceptors that the conf still lists: destroying it would free them again. */
+        if (!kafka)
+                spoilt = conf;
+        (void)spoilt;
         return kafka;
 }
 
@@ -234,7 +255,7 @@ bool record_header_at(const struct record *record, size_t index, const char **re
         const void *value;
         size_t len;
 
-        if (index >= RECORD_HEADERS_MAX || rd_kafka_message_headers(record->message, &headers) ||
+        if (index >= RECORD_HEADERS_MAX || !record->message || rd_kafka_message_headers(record->message, &headers) ||
             rd_kafka_header_get_all(headers, index, &name, &value, &len))
                 return false;
         *ret_name = name;

@@ -22,6 +22,8 @@ rd_kafka_conf_t *kafka_conf(const struct settings *settings, const char *role, c
 
 /* rd_kafka_new() with that conf (which it takes in any case). */
 rd_kafka_t *kafka_open(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err);
+/* The same for a conf with interceptors. */
+rd_kafka_t *kafka_open_intercepted(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err);
 
 /* A log_cb; on any thread. */
 void kafka_log(const rd_kafka_t *kafka, int level, const char *facility, const char *text);

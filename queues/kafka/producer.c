@@ -2,7 +2,11 @@
  *
  * Failure modes: the queue is full (refused at once, retriable); a record too large for us (refused) or for the broker (its
  * report says so); no acknowledgement within MESSAGE_TIMEOUT_MS (it may have been written); a fatal error of the idempotent
- * producer (every later send is refused; health says so; the process is to be restarted). */
+ * producer (every later send is refused; health says so; the process is to be restarted).
+ *
+ * Health is that of the last answer. A producer with nothing to send gets none, and would remember an outage for ever: so after a
+ * fault it asks the controller who the brokers are, and whatever that answers is a good sign (the mock broker has none: there only a
+ * record's acknowledgement counts). One broker of several that is lost is no fault. */
 #include "queues/kafka/producer.h"
 
 #include <stdio.h>
@@ -19,7 +23,9 @@ enum {
         HEADROOM_BYTES = 262144,
         POOL_MAX = 1024,
         PURGE_WAIT_MS = 1000,
-        FREE_WAITS_MAX = 10
+        FREE_WAITS_MAX = 10,
+        QUIET_TICKS = 3,    /* of a second without anything to send, before the brokers are asked */
+        PROBE_WAIT_MS = 300 /* short: while the controller can't be reached, librdkafka's wait for it takes most of a core */
 };
 #define MESSAGE_TIMEOUT_MS "30000"
 
@@ -41,6 +47,9 @@ struct producer {
         size_t pool_count, pending;
         bool fatal;
         struct error last_error; /* code CODE_NONE: the last answer was good */
+        rd_kafka_queue_t *probes; /* answers to the question who the brokers are */
+        bool probing;
+        int quiet_ticks;
 };
 
 static struct delivery *delivery_take(struct producer *producer)
@@ -115,6 +124,8 @@ static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *user
                 return;
         }
         (void)reason; /* librdkafka's log has it */
+        if (code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__TIMED_OUT)
+                return; /* of one connection: _ALL_BROKERS_DOWN follows where it was the last one */
         if (!producer->fatal)
                 kafka_error(&producer->last_error, (rd_kafka_resp_err_t)code, "produce");
 }
@@ -129,13 +140,51 @@ static void on_wakeup(struct ev_loop *loop, ev_io *watcher, int events)
         rd_kafka_poll(producer->kafka, 0);
 }
 
+static void send_probe(struct producer *producer)
+{
+        rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(producer->kafka, RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
+        char text[64];
+
+        if (!options)
+                return;
+        rd_kafka_AdminOptions_set_request_timeout(options, PROBE_WAIT_MS, text, sizeof text);
+        rd_kafka_DescribeCluster(producer->kafka, options, producer->probes);
+        rd_kafka_AdminOptions_destroy(options);
+        producer->probing = true;
+}
+
+/* Whether a broker has answered, be it with a refusal. */
+static bool take_probe(struct producer *producer)
+{
+        rd_kafka_event_t *event = rd_kafka_queue_poll(producer->probes, 0);
+        rd_kafka_resp_err_t code = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+
+        if (event)
+                producer->probing = false;
+        rd_kafka_event_destroy(event);
+        return code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT && code != RD_KAFKA_RESP_ERR__RESOLVE &&
+               code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && code != RD_KAFKA_RESP_ERR__AUTHENTICATION;
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
 {
         struct producer *producer = watcher->data;
+        bool answered = producer->probing && take_probe(producer);
 
         (void)loop;
         (void)events;
         rd_kafka_poll(producer->kafka, 0);
+        if (producer->pending > 0 || producer->fatal || producer->last_error.code == CODE_NONE) {
+                producer->quiet_ticks = 0; /* the records' own answers count */
+                return;
+        }
+        if (answered) {
+                log_info("producer is well again", "was=%s", producer->last_error.message);
+                error_clear(&producer->last_error);
+        } else if (!producer->probing && ++producer->quiet_ticks >= QUIET_TICKS) {
+                producer->quiet_ticks = 0;
+                send_probe(producer);
+        }
 }
 
 static rd_kafka_conf_t *configure(const struct settings *settings, struct error *err)
@@ -189,6 +238,7 @@ struct producer *producer_new(struct ev_loop *loop, const struct settings *setti
                 return NULL;
         }
         producer->queue = rd_kafka_queue_get_main(producer->kafka);
+        producer->probes = rd_kafka_queue_new(producer->kafka);
         kafka_wakeup_attach(producer->wakeup_fd, producer->queue);
         ev_io_init(&producer->wakeup, on_wakeup, producer->wakeup_fd, EV_READ);
         ev_timer_init(&producer->tick, on_tick, 1.0, 1.0);
@@ -210,6 +260,7 @@ void producer_free(struct producer *producer)
         }
         kafka_wakeup_detach(producer->queue);
         rd_kafka_queue_destroy(producer->queue);
+        rd_kafka_queue_destroy(producer->probes);
         rd_kafka_destroy(producer->kafka);
         close(producer->wakeup_fd);
         while (producer->pool) {
@@ -270,6 +321,7 @@ void producer_send(struct producer *producer, struct op *op, const struct outgoi
                 *delivery = (struct delivery){.op = op, .ack = ret_ack};
         }
         producer->pending++;
+        producer->quiet_ticks = 0;
         if (outgoing_produce(producer->kafka, outgoing, delivery, &err) == 0)
                 return;
         producer->pending--;

@@ -52,7 +52,8 @@ int producer_flush(struct producer *producer, int64_t timeout_ms);
 
 /* Records not yet answered for. */
 size_t producer_pending(const struct producer *producer);
-/* 0; or -1 and the fault while the last answer was a failure, or for ever after a fatal one (the process must be restarted). */
+/* 0; or -1 and the fault: after a failure until a record is acknowledged or, while none is sent, until some broker answers a
+ * question; for ever after a fatal one (the process must be restarted). */
 int producer_health(const struct producer *producer, struct error *err);
 
 #endif

@@ -7,12 +7,15 @@
  * Invariants:
  * - a place's records are shown in ascending order of offset, each once a generation;
  * - waiting non-empty: nothing of that place is shown but from the list's head;
+ * - what an earlier run has done (source_map.c) is started and ended in its turn, and not shown;
  * - an offset is started in the watermark when its record is first shown, so that a parked record holds the mark. */
 #include "queues/kafka/source_private.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "config/base/clock.h"
 #include "config/base/log.h"
@@ -24,9 +27,11 @@ enum {
         WINDOW = 65536,
         COMMIT_INTERVAL_MS = 1000,
         REVOKE_DRAIN_MS = 2000,
-        DUE_CHECK_MS = 500, /* the wall clock may jump: look at least so often */
+        DUE_CHECK_MS = 500,
         LEAVING_CHECK_MS = 20,
         CLOSE_POLL_MS = 10,
+        DESTROY_S = 5,           /* for a consumer that has left its group: milliseconds, as a rule */
+        DESTROY_SILENT_MS = 200, /* for one that could not */
         IDLE_FETCH_MS = 250, /* an eager fetch ends with the first record; without one it is repeated that often */
 };
 
@@ -37,7 +42,8 @@ static const struct kafka_default common_defaults[] = {
         {"enable.auto.offset.store", "false"},
         {"auto.offset.reset", "earliest"},
         {"partition.assignment.strategy", "cooperative-sticky"},
-        {"enable.partition.eof", "false"},
+        {"enable.partition.eof", "false"}, /* rd_kafka_consume_batch_queue() takes such a notice for a record: the position goes one too
+                                              far, and where a rebalance or pause begins to fetch again, a record is left out */
         {"check.crcs", "true"},
         {"fetch.error.backoff.ms", "200"},
         {"fetch.queue.backoff.ms", "20"}, /* the default second would leave a drained queue idle */
@@ -64,15 +70,25 @@ static const struct kafka_default profiles[3][4] = {
 
 /* ---- showing ---- */
 
-/* False: there is no room in the window; the record remains the caller's. */
+/* False: it may not be shown yet (no room in the window or the map); the record remains the caller's. */
 static bool hand_out(struct place *place, struct record *record, bool started)
 {
         struct source *source = place->source;
+        bool known = !started && source_known(place, record);
 
-        if (!started && !watermark_start(&place->marks, record->offset))
+        if (!started && (!source_may_start(place, record->offset) ||
+                         !(known ? watermark_skip : watermark_start)(&place->marks, record->offset)))
                 return false;
         if (place->first < 0)
                 place->first = record->offset;
+        if (known) { /* an earlier run has done it */
+                source->skipped_count++;
+                source->last_record = source->last_poll;
+                source_record_give(source, record);
+                return true;
+        }
+        if (!started)
+                source_started(place);
         record->next = record->prev = NULL;
         place->outstanding++;
         source->outstanding++;
@@ -97,9 +113,10 @@ static bool seen_before(struct place *place, const rd_kafka_message_t *message)
         source_forget_waiting(place);
         watermark_reset(&place->marks);
         place->generation = ++place->source->generation;
-        place->committed = place->first = -1;
+        place->committed = place->first = place->eof = -1;
         place->outstanding = 0;
-        place->broken = false;
+        place->broken = place->resting = false;
+        place->ended_sent = place->ended_acked = 0;
         return false;
 }
 
@@ -139,16 +156,17 @@ void source_show(struct source *source, rd_kafka_message_t *message)
                 source_wait_push(place, record, false);
 }
 
-static bool may_show(const struct place *place, int64_t wall)
+static bool may_show(const struct place *place, int64_t now)
 {
-        return place->waiting && place->state == PLACE_HERE && place->due_wall_ms <= wall &&
-               (place->head_started || watermark_fits(&place->marks, place->waiting->offset));
+        return place->waiting && place->state == PLACE_HERE && place->due_ms <= now &&
+               (place->head_started || (source_may_start(place, place->waiting->offset) &&
+                                        watermark_fits(&place->marks, place->waiting->offset)));
 }
 
 /* Shows what has waited long enough, at most `budget` records; returns what is left of the budget. Sets the timer for the rest. */
 static size_t show_waiting(struct source *source, size_t budget)
 {
-        int64_t wall = clock_wall_ms(), sleep_ms = DUE_CHECK_MS;
+        int64_t now = clock_now_ms(), sleep_ms = DUE_CHECK_MS;
         bool timed = false;
 
         for (size_t i = source->waiting_count; i-- > 0 && !source->held;) {
@@ -156,21 +174,21 @@ static size_t show_waiting(struct source *source, size_t budget)
 
                 if (!place)
                         continue;
-                while (budget > 0 && !source->held && may_show(place, wall)) {
+                while (budget > 0 && !source->held && may_show(place, now)) {
                         struct record *record = source_wait_pop(place);
                         bool started = place->head_started;
 
                         place->head_started = false;
-                        place->due_wall_ms = 0;
+                        place->due_ms = 0;
                         hand_out(place, record, started);
                         budget--;
                 }
-                if (budget == 0 && may_show(place, wall))
+                if (budget == 0 && may_show(place, now))
                         kafka_wakeup_raise(source->wakeup_fd);
-                if (place->waiting && place->due_wall_ms > wall) {
+                if (place->waiting && place->due_ms > now) {
                         timed = true;
-                        if (place->due_wall_ms - wall < sleep_ms)
-                                sleep_ms = place->due_wall_ms - wall;
+                        if (place->due_ms - now < sleep_ms)
+                                sleep_ms = place->due_ms - now;
                 }
         }
         if (timed) {
@@ -191,6 +209,11 @@ static void show_batch(struct source *source)
                         source_show(source, message);
                         continue;
                 }
+                if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+                        source_end_reached(source, message);
+                        rd_kafka_message_destroy(message);
+                        continue;
+                }
                 kafka_error(&source->last_error, message->err, "fetch");
                 log_warn("fetch fault", "group=%s error=%s", source->group, rd_kafka_err2name(message->err));
                 rd_kafka_message_destroy(message);
@@ -203,6 +226,7 @@ static void turn(struct source *source)
         size_t budget = (size_t)source->config.turn_max;
 
         source_leave(source);
+        source_serve_answers(source);
         if (!source->held && !source->stopped) {
                 show_batch(source); /* what a hold left over */
                 budget = show_waiting(source, budget);
@@ -258,15 +282,18 @@ static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
 
         (void)loop;
         (void)events;
+        source_map_tick(source);
         source_commit(source);
         turn(source);
+        source_watch_tick(source);
+        source_gauges(source);
 }
 
 /* ---- life ---- */
 
 static int open_consumer(struct source *source, const struct settings *settings, struct error *err)
 {
-        struct kafka_default defaults[COUNT_OF(common_defaults) + COUNT_OF(profiles[0]) + 3];
+        struct kafka_default defaults[COUNT_OF(common_defaults) + COUNT_OF(profiles[0]) + 4];
         int64_t patience_ms = source->config.fetch_wait_ms;
         char wait_ms[16];
         size_t count = 0;
@@ -280,6 +307,8 @@ static int open_consumer(struct source *source, const struct settings *settings,
         defaults[count++] = (struct kafka_default){"fetch.min.bytes", patience_ms > 0 ? PATIENT_FETCH_BYTES : "1"};
         defaults[count++] = (struct kafka_default){"fetch.wait.max.ms", wait_ms};
         defaults[count++] = (struct kafka_default){"group.id", source->group};
+        if (settings->worker.instance_id && *settings->worker.instance_id)
+                defaults[count++] = (struct kafka_default){"group.instance.id", settings->worker.instance_id};
         conf = kafka_conf(settings, source->group, defaults, count, err);
         if (!conf)
                 return -1;
@@ -287,7 +316,7 @@ static int open_consumer(struct source *source, const struct settings *settings,
         rd_kafka_conf_set_rebalance_cb(conf, source_on_rebalance);
         rd_kafka_conf_set_error_cb(conf, source_on_error);
         rd_kafka_conf_interceptor_add_on_new(conf, "millrace", source_on_new, source);
-        source->kafka = kafka_open(RD_KAFKA_CONSUMER, conf, err);
+        source->kafka = kafka_open_intercepted(RD_KAFKA_CONSUMER, conf, err);
         if (!source->kafka)
                 return -1;
         rd_kafka_poll_set_consumer(source->kafka);
@@ -295,6 +324,8 @@ static int open_consumer(struct source *source, const struct settings *settings,
         source->record_queue = rd_kafka_queue_new(source->kafka);
         kafka_wakeup_attach(source->wakeup_fd, source->group_queue);
         kafka_wakeup_attach(source->wakeup_fd, source->record_queue);
+        source->answers = rd_kafka_queue_new(source->kafka);
+        kafka_wakeup_attach(source->wakeup_fd, source->answers);
         return 0;
 }
 
@@ -351,6 +382,8 @@ struct source *source_new(struct ev_loop *loop, const struct settings *settings,
         source->wakeup_fd = -1;
         source->last_record = -1;
         source->last_poll = clock_now_ms();
+        source->watch = (struct source_watch){.moved = source->last_poll, .ended = -1, .behind_since = -1, .away_since = -1, .leaders_at = -1,
+                                              .coordinator_at = -1, .asked = source->last_poll};
         error_clear(&source->last_error);
         if (copy_config(source, config) < 0) {
                 error_set(err, CODE_INTERNAL, "no memory for a source");
@@ -381,9 +414,40 @@ static bool forget_place(struct place *place, void *user)
         return true;
 }
 
-/* Commits, leaves the group, and gives it up when that takes too long: the group then notices by the session's time-out. */
-static void close_consumer(struct source *source, int64_t timeout_ms)
+static void *destroy_run(void *user)
 {
+        rd_kafka_destroy_flags(user, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        return NULL;
+}
+
+/* librdkafka's end waits for a commit that a silent broker does not answer, for minutes. False: it was left to itself, and goes on
+ * using the source's memory; the process is about to end. */
+static bool destroy_consumer(struct source *source, bool closed)
+{
+        struct timespec until;
+        pthread_t thread;
+
+        if (pthread_create(&thread, NULL, destroy_run, source->kafka) != 0) {
+                destroy_run(source->kafka);
+                return true;
+        }
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += closed ? DESTROY_S : 0;
+        until.tv_nsec += DESTROY_SILENT_MS * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+                return true;
+        pthread_detach(thread);
+        log_warn("consumer left behind", "group=%s reason=the broker does not answer", source->group);
+        return false;
+}
+
+/* Commits, leaves the group, and gives it up when that takes too long: the group then notices by the session's time-out. False: as
+ * destroy_consumer(). */
+static bool close_consumer(struct source *source, int64_t timeout_ms)
+{
+        bool closed;
         struct error err;
         int64_t waited = 0;
 
@@ -394,6 +458,8 @@ static void close_consumer(struct source *source, int64_t timeout_ms)
         source->batch_at = source->batch_len = 0;
         source_each_place(source, forget_place, NULL);
         source_commit(source);
+        source_assign_blind(source);
+        group_question_free(TAKE(source->question));
         if (kafka_error_object(&err, rd_kafka_consumer_close_queue(source->kafka, source->group_queue), "close") < 0) {
                 log_warn("consumer close failed", "group=%s error=%s", source->group, err.message);
                 timeout_ms = 0;
@@ -407,22 +473,29 @@ static void close_consumer(struct source *source, int64_t timeout_ms)
                         waited += CLOSE_POLL_MS;
                 source_leave(source);
         }
+        if (source->assigning)
+                rd_kafka_topic_partition_list_destroy(source->assigning);
         if (source->revoked)
                 rd_kafka_topic_partition_list_destroy(source->revoked);
+        closed = rd_kafka_consumer_closed(source->kafka) != 0;
         kafka_wakeup_detach(source->group_queue);
         kafka_wakeup_detach(source->record_queue);
+        kafka_wakeup_detach(source->answers);
+        rd_kafka_queue_destroy(source->answers);
         rd_kafka_queue_destroy(source->record_queue);
         rd_kafka_queue_destroy(source->group_queue);
-        rd_kafka_destroy_flags(source->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        return destroy_consumer(source, closed);
 }
 
 void source_free(struct source *source, int64_t timeout_ms)
 {
+        static struct source *volatile left_behind; /* kept in sight: no leak */
+        bool gone;
+
         if (!source)
                 return;
         assert(source->outstanding == 0 && "every record is given back before source_free()");
-        if (source->kafka)
-                close_consumer(source, timeout_ms);
+        gone = !source->kafka || close_consumer(source, timeout_ms);
         ev_io_stop(source->loop, &source->wakeup);
         ev_timer_stop(source->loop, &source->tick);
         ev_timer_stop(source->loop, &source->due);
@@ -448,7 +521,11 @@ void source_free(struct source *source, int64_t timeout_ms)
         free(source->batch);
         free(source->topics);
         free(source->group);
-        free(source);
+        if (gone)
+                free(source);
+        else
+                left_behind = source;
+        (void)left_behind;
 }
 
 void source_hold(struct source *source, bool hold)

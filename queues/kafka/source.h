@@ -5,6 +5,9 @@
  * the committed offset is the contiguous watermark below the oldest record not yet ended. Records of an assignment that has gone
  * are told by source_current() and given back the same way: nothing is committed for them.
  *
+ * What has ended above the watermark rides in the commit's metadata (offset_codec.h) and is not shown again to the next one that is
+ * assigned the partition, after a crash too. When it can't be read, or is not ours, those records are shown again.
+ *
  *      librdkafka ─► group queue (rebalances, errors)   ─┐ eventfd ─► loop: at most `turn_max` records a turn,
  *                └─► record queue (all partitions')     ─┘            the rest in the next turn
  *
@@ -23,6 +26,7 @@
 #include "config/base/error.h"
 #include "config/settings.h"
 #include "queues/kafka/record.h"
+#include "queues/kafka/source_watch.h"
 
 struct source_partition {
         const char *topic;
@@ -63,14 +67,14 @@ struct source *source_new(struct ev_loop *loop, const struct settings *settings,
                           struct error *err);
 
 /* Commits the watermarks, leaves the group and frees the source, within about timeout_ms (blocking). Every record must have been
- * given back before. NULL is fine. */
+ * given back before. NULL is fine. A consumer whose broker is silent is left to itself then: for processes that end. */
 void source_free(struct source *source, int64_t timeout_ms);
 
 /* The record's end; it is gone after the call. source_done moves the watermark. */
 void source_done(struct record *record);
 void source_drop(struct record *record);
 
-/* Not yet due: the record comes again through on_record, in its turn, once the wall clock has reached until_wall_ms. Until then
+/* Not yet due: the record comes again through on_record, in its turn, at until_wall_ms by the wall clock as it stands now. Until then
  * its partition rests, and the records behind it with it (a retry topic is in due order). Only from within on_record, for the
  * record it shows; it is the source's again after the call. */
 void source_park(struct record *record, int64_t until_wall_ms);
@@ -87,15 +91,23 @@ bool source_held(const struct source *source);
 /* Hands out nothing more and commits what has ended, for a drain before source_free(). Not to be undone. */
 void source_stop(struct source *source);
 
+/* Watchdog: false when this source can't go on in this process (fenced: another process has its worker.instance_id); *err says why. */
+bool source_usable(const struct source *source, struct error *err);
+
 /* Commits the watermarks now rather than at the next interval (asynchronously). */
 void source_commit(struct source *source);
 
 struct source_status {
+        const char *group;       /* lives as long as the source */
         int partitions;          /* assigned to this source */
         bool joined;             /* a member with an assignment (which may be empty) */
         bool rebalancing;        /* partitions are being let go */
         size_t outstanding;      /* records handed out and not given back */
         size_t parked;           /* partitions that rest before a record not yet due */
+        size_t resting;          /* partitions that rest because what has ended above their oldest record nearly fills the metadata */
+        int64_t skipped;         /* records not shown because an earlier run had ended them, so far */
+        int64_t foreign;         /* commits found whose metadata was not ours, so far */
+        enum source_verdict verdict; /* of the watchdog: SOURCE_MOVES = well */
         int64_t uncommitted;     /* offsets ended above the last acknowledged commit, all partitions */
         int64_t lag;             /* records in the assigned partitions that have not ended, by what was last heard of their ends */
         int64_t poll_age_ms;     /* since the group queue was last served; grows only when the loop stands still */
@@ -110,7 +122,7 @@ void source_status(const struct source *source, struct source_status *ret_status
 struct source_offsets {
         const char *topic;
         int32_t partition;
-        int64_t committed; /* acknowledged in this generation, -1 = none yet */
+        int64_t committed; /* acknowledged in this generation or found at its beginning, -1 = none yet */
         int64_t mark;      /* the watermark, -1 = no record has come yet */
         int64_t next;      /* behind the newest record handed out, -1 likewise */
         int64_t end;       /* behind the partition's last record as last heard, -1 unknown */

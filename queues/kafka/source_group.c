@@ -31,13 +31,34 @@ void source_each_place(const struct source *source, bool (*visit)(struct place *
                 }
 }
 
+/* The client has failed for good: fenced by another with its worker.instance_id, as a rule. */
+static void note_fatal(struct source *source)
+{
+        char text[160];
+        rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(source->kafka, text, sizeof text);
+
+        source->fenced = true;
+        if (fatal == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
+                error_set(&source->fatal, CODE_UNAVAILABLE,
+                          "group %s: fenced: another process has joined with this worker.instance_id; every process needs its own", source->group);
+        else
+                error_set(&source->fatal, CODE_UNAVAILABLE, "group %s: the consumer has failed for good: %s", source->group,
+                          rd_kafka_err2name(fatal));
+        log_error("consumer failed for good", "reason=%s", source->fatal.message);
+}
+
+static void note_error(struct source *source, rd_kafka_resp_err_t code, const char *what)
+{
+        if (code == RD_KAFKA_RESP_ERR__FATAL && !source->fenced)
+                note_fatal(source);
+        kafka_error(&source->last_error, code, what);
+}
+
 void source_on_error(rd_kafka_t *kafka, int code, const char *reason, void *user)
 {
-        struct source *source = user;
-
         (void)kafka;
         (void)reason; /* librdkafka's log has it */
-        kafka_error(&source->last_error, (rd_kafka_resp_err_t)code, "kafka");
+        note_error(user, (rd_kafka_resp_err_t)code, "kafka");
 }
 
 /* ---- commits ----
@@ -69,19 +90,38 @@ struct commit {
         bool leaving_only;
 };
 
+bool source_needs_commit(const struct place *place)
+{
+        if (place->first < 0)
+                return false;
+        return (place->marks.mark > place->first && place->marks.mark > place->committed) || place->marks.ended != place->ended_acked;
+}
+
 static bool add_commit(struct place *place, void *user)
 {
         struct commit *commit = user;
         rd_kafka_topic_partition_t *entry;
 
-        /* Nothing has ended yet, or no more than was acknowledged; or it is not its turn. */
-        if (place->marks.mark <= place->first || place->marks.mark <= place->committed ||
-            (commit->leaving_only && place->state != PLACE_LEAVING))
+        if (!source_needs_commit(place) || (commit->leaving_only && place->state != PLACE_LEAVING))
                 return true;
         entry = rd_kafka_topic_partition_list_add(commit->list, place->topic, place->partition);
         entry->offset = place->marks.mark;
         entry->opaque = (void *)(uintptr_t)place->generation;
+        place->ended_sent = place->marks.ended;
+        if (source_map_add(place, entry) < 0) /* what was committed before stays true */
+                rd_kafka_topic_partition_list_del_by_idx(commit->list, commit->list->cnt - 1);
         return true;
+}
+
+/* The broker's offset.metadata.max.bytes is below what the contract of this format needs: offsets matter more than the map. */
+static void commit_bare(struct source *source)
+{
+        if (!source->bare_commits)
+                log_error("commit metadata refused",
+                          "group=%s reason=the broker's offset.metadata.max.bytes is below 3000: what has ended above the committed offsets is "
+                          "looked at again after a restart",
+                          source->group);
+        source->bare_commits = true;
 }
 
 static void on_committed(rd_kafka_t *kafka, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *user)
@@ -99,21 +139,25 @@ static void on_committed(rd_kafka_t *kafka, rd_kafka_resp_err_t code, rd_kafka_t
                         continue;
                 if (entry->offset > place->committed)
                         place->committed = entry->offset;
+                place->ended_acked = place->ended_sent;
         }
         for (int i = 0; list && i < list->cnt && !code; i++)
                 code = list->elems[i].err;
         if (!code) {
+                source->commits_acked++;
                 error_clear(&source->last_error);
                 return;
         }
         if (code == RD_KAFKA_RESP_ERR__NO_OFFSET)
                 return;
+        if (code == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE)
+                commit_bare(source);
         if (code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS) {
                 source->commits_resume = clock_now_ms() + COMMITS_REST_MS;
                 return;
         }
         source->commit_failures++;
-        kafka_error(&source->last_error, code, "commit");
+        note_error(source, code, "commit");
         log_warn("commit failed", "group=%s error=%s", source->group, rd_kafka_err2name(code));
 }
 
@@ -178,12 +222,34 @@ static int forward(struct source *source, const rd_kafka_topic_partition_t *entr
         return 0;
 }
 
-static void assign(struct source *source, rd_kafka_topic_partition_list_t *list)
+/* Tells the library what it has proposed is done: by steps under the cooperative protocol, as a whole under the eager one. */
+bool source_cooperative(const struct source *source)
 {
+        const char *protocol = rd_kafka_rebalance_protocol(source->kafka); /* NULL when the member has left already, at the end */
+
+        return protocol && strcmp(protocol, "COOPERATIVE") == 0;
+}
+
+static int change(struct source *source, const rd_kafka_topic_partition_list_t *list, bool more, struct error *err)
+{
+        rd_kafka_resp_err_t code;
+
+        if (source_cooperative(source))
+                return kafka_error_object(err, (more ? rd_kafka_incremental_assign : rd_kafka_incremental_unassign)(source->kafka, list),
+                                          more ? "assign" : "unassign");
+        source->awaiting = !more;
+        code = rd_kafka_assign(source->kafka, more ? list : NULL);
+        return code ? kafka_error(err, code, more ? "assign" : "unassign") : 0;
+}
+
+void source_assign(struct source *source)
+{
+        rd_kafka_topic_partition_list_t *list = source->assigning;
         struct error err;
 
+        source->assigning = NULL;
         for (int i = 0; i < list->cnt; i++) {
-                const rd_kafka_topic_partition_t *entry = &list->elems[i];
+                rd_kafka_topic_partition_t *entry = &list->elems[i];
                 struct place *place = source_place(source, entry->topic, entry->partition, true);
 
                 if (!place || forward(source, entry) < 0) {
@@ -201,16 +267,21 @@ static void assign(struct source *source, rd_kafka_topic_partition_list_t *list)
                 place->outstanding = 0;
                 place->batch_first = INT64_MAX;
                 place->epoch = -1;
-                place->broken = false;
+                place->eof = place->asked_end = -1;
+                place->broken = place->resting = false;
+                place->ended_sent = place->ended_acked = 0;
+                source_map_take(place, entry);
         }
         for (size_t t = 0; t < source->topic_count; t++)
                 source->topics[t].handle = NULL;
         source->joined = true;
+        source->awaiting = false;
         source->assigned_count++;
         log_info("partitions assigned", "group=%s new=%d", source->group, list->cnt);
-        if (kafka_error_object(&err, rd_kafka_incremental_assign(source->kafka, list), "assign") < 0)
+        if (change(source, list, true, &err) < 0)
                 source->last_error = err;
         tell(source, list, true, false);
+        rd_kafka_topic_partition_list_destroy(list);
 }
 
 static void let_go(struct source *source, const rd_kafka_topic_partition_list_t *list)
@@ -224,10 +295,13 @@ static void let_go(struct source *source, const rd_kafka_topic_partition_list_t 
                         continue;
                 source_forget_waiting(place);
                 place->state = PLACE_AWAY;
+                place->resting = false;
                 source->here--;
         }
         source->commits_resume = clock_now_ms() + COMMITS_REST_MS; /* joining again is next */
-        if (kafka_error_object(&err, rd_kafka_incremental_unassign(source->kafka, list), "unassign") < 0)
+        if (source->closing && (rd_kafka_consumer_closed(source->kafka) || !rd_kafka_rebalance_protocol(source->kafka)))
+                return; /* the member has left already: the library would wait for ever for an answer */
+        if (change(source, list, false, &err) < 0)
                 source->last_error = err;
 }
 
@@ -235,6 +309,13 @@ static void take_away(struct source *source, const rd_kafka_topic_partition_list
 {
         bool lost = rd_kafka_assignment_lost(source->kafka) != 0;
 
+        if (source->revoked) { /* the earlier ones are not waited for any longer */
+                rd_kafka_topic_partition_list_t *earlier = source->revoked;
+
+                source->revoked = NULL;
+                let_go(source, earlier);
+                rd_kafka_topic_partition_list_destroy(earlier);
+        }
         for (int i = 0; i < list->cnt; i++) {
                 struct place *place = source_place(source, list->elems[i].topic, list->elems[i].partition, false);
 
@@ -267,8 +348,9 @@ void source_on_rebalance(rd_kafka_t *kafka, rd_kafka_resp_err_t event, rd_kafka_
         source->commits_resume = 0;
         atomic_store(&source->joining, false);
         if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-                assign(source, partitions);
+                source_assign_begin(source, partitions);
         } else if (event == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
+                source_assign_blind(source); /* one step after the other, as the library expects */
                 take_away(source, partitions);
         } else {
                 kafka_error(&source->last_error, event, "rebalance");
@@ -328,7 +410,7 @@ bool source_serve_group(struct source *source)
                         source_show(source, message);
                         continue;
                 }
-                kafka_error(&source->last_error, message->err, "consumer");
+                note_error(source, message->err, "consumer");
                 log_warn("consumer fault", "group=%s error=%s topic=%s", source->group, rd_kafka_err2name(message->err),
                          message->rkt ? rd_kafka_topic_name(message->rkt) : "-");
                 rd_kafka_message_destroy(message);

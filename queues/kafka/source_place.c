@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/base/clock.h"
 #include "queues/kafka/kafka_conf.h"
 
 enum { POOL_MAX = 1024, WAITING_MAX = 256, WAITING_BYTES_MAX = 512 * 1024 };
@@ -115,10 +116,16 @@ static void end_record(struct record *record, bool done)
         struct place *place = record->place;
 
         source->outstanding--;
+        if (done)
+                source->watch.ended = source->last_poll;
         if (source_current(record)) {
                 place->outstanding--;
-                if (done && watermark_done(&place->marks, record->offset) && place->waiting && place->due_wall_ms == 0)
-                        kafka_wakeup_raise(source->wakeup_fd); /* the window has room again */
+                if (done && watermark_done(&place->marks, record->offset)) {
+                        if (place->resting)
+                                source_weigh(place);
+                        if (place->waiting && place->due_ms == 0)
+                                kafka_wakeup_raise(source->wakeup_fd); /* the window has room again */
+                }
                 if (place->state == PLACE_LEAVING && place->outstanding == 0)
                         kafka_wakeup_raise(source->wakeup_fd);
         }
@@ -135,6 +142,14 @@ void source_done(struct record *record)
 void source_drop(struct record *record)
 {
         end_record(record, false);
+}
+
+void source_end_reached(struct source *source, const rd_kafka_message_t *message)
+{
+        struct place *place = source_place_of(source, message);
+
+        if (place && place->state == PLACE_HERE)
+                place->eof = message->offset;
 }
 
 /* ---- waiting ---- */
@@ -235,7 +250,7 @@ void source_forget_waiting(struct place *place)
                 source_record_give(place->source, source_wait_pop(place));
         set_paused(place, false);
         place->head_started = false;
-        place->due_wall_ms = 0;
+        place->due_ms = 0;
 }
 
 void source_forget_batch(struct source *source, const struct place *place)
@@ -257,6 +272,7 @@ void source_park(struct record *record, int64_t until_wall_ms)
 {
         struct source *source = record->source;
         struct place *place = record->place;
+        int64_t now = clock_now_ms(), wait_ms;
 
         assert(source->showing == record);
         source->showing = NULL;
@@ -272,5 +288,8 @@ void source_park(struct record *record, int64_t until_wall_ms)
         }
         source_wait_push(place, record, true);
         place->head_started = true;
-        place->due_wall_ms = until_wall_ms > 0 ? until_wall_ms : 1;
+        wait_ms = until_wall_ms - clock_wall_ms() + (until_wall_ms < INT64_MAX); /* never before */
+        place->due_ms = wait_ms < INT64_MAX - now ? now + wait_ms : INT64_MAX; /* a clock set back does not stretch it */
+        if (place->due_ms < 1)
+                place->due_ms = 1;
 }

@@ -1,6 +1,6 @@
-/* A ring of bits over the offsets mark…next. Invariants: the bit of every offset in mark…next says whether it has ended; bits
- * outside are clear; the bit at mark is clear unless mark == next. Moving the mark goes 64 offsets at a time where a whole word
- * is done. */
+/* A ring of bits over the offsets mark…top. Invariants: the bit of every offset in mark…top says whether it has ended; bits
+ * outside are clear; the bit at mark is clear unless mark == next; next ≤ top ≤ mark + window. Moving the mark goes 64 offsets at a
+ * time where a whole word is done, and never past next: what comes from there on must be met first. */
 #include "queues/kafka/watermark.h"
 
 #include <stdlib.h>
@@ -14,7 +14,7 @@ int watermark_init(struct watermark *watermark, size_t window)
 
         while (rounded < window)
                 rounded *= 2;
-        *watermark = (struct watermark){.mark = -1, .next = -1, .window = rounded};
+        *watermark = (struct watermark){.mark = -1, .next = -1, .top = -1, .window = rounded};
         watermark->done = calloc(rounded / WORD_BITS, sizeof *watermark->done);
         return watermark->done ? 0 : -1;
 }
@@ -27,8 +27,9 @@ void watermark_fini(struct watermark *watermark)
 
 void watermark_reset(struct watermark *watermark)
 {
-        watermark->mark = watermark->next = -1;
+        watermark->mark = watermark->next = watermark->top = -1;
         watermark->outstanding = 0;
+        watermark->ended = 0;
         memset(watermark->done, 0, watermark->window / 8);
 }
 
@@ -47,6 +48,43 @@ bool watermark_fits(const struct watermark *watermark, int64_t offset)
         return offset >= watermark->next && offset - watermark->mark < (int64_t)watermark->window;
 }
 
+void watermark_begin(struct watermark *watermark, int64_t offset)
+{
+        watermark->mark = watermark->next = watermark->top = offset;
+}
+
+bool watermark_know(struct watermark *watermark, int64_t offset)
+{
+        uint64_t bit, *word;
+
+        if (watermark->mark < 0 || offset < watermark->next || offset - watermark->mark >= (int64_t)watermark->window)
+                return false;
+        word = word_of(watermark, offset, &bit);
+        *word |= bit;
+        if (offset >= watermark->top)
+                watermark->top = offset + 1;
+        return true;
+}
+
+bool watermark_known(const struct watermark *watermark, int64_t offset)
+{
+        uint64_t bit;
+
+        return offset >= watermark->next && offset < watermark->top && (*word_of(watermark, offset, &bit) & bit) != 0;
+}
+
+/* The mark goes to an offset ahead with nothing under way: what lies between is not there, and what was known of it is forgotten. */
+static void pass_over(struct watermark *watermark, int64_t offset)
+{
+        uint64_t bit, *word;
+
+        for (int64_t gap = watermark->next; gap < watermark->top && gap < offset; gap++) {
+                word = word_of(watermark, gap, &bit);
+                *word &= ~bit;
+        }
+        watermark->mark = offset;
+}
+
 bool watermark_start(struct watermark *watermark, int64_t offset)
 {
         uint64_t bit, *word;
@@ -54,14 +92,27 @@ bool watermark_start(struct watermark *watermark, int64_t offset)
         if (offset < 0 || !watermark_fits(watermark, offset))
                 return false;
         if (watermark->mark == watermark->next)
-                watermark->mark = offset; /* the first one, or only gaps in between */
+                pass_over(watermark, offset); /* the first one, or only gaps in between */
         else
                 for (int64_t gap = watermark->next; gap < offset; gap++) {
                         word = word_of(watermark, gap, &bit);
                         *word |= bit;
                 }
+        word = word_of(watermark, offset, &bit);
+        *word &= ~bit;
         watermark->next = offset + 1;
+        if (watermark->top < watermark->next)
+                watermark->top = watermark->next;
         watermark->outstanding++;
+        return true;
+}
+
+bool watermark_skip(struct watermark *watermark, int64_t offset)
+{
+        if (!watermark_start(watermark, offset))
+                return false;
+        watermark_done(watermark, offset);
+        watermark->ended--; /* was counted by the run that did it */
         return true;
 }
 
@@ -77,6 +128,7 @@ bool watermark_done(struct watermark *watermark, int64_t offset)
                 return false;
         *word |= bit;
         watermark->outstanding--;
+        watermark->ended++;
         while (watermark->mark < watermark->next) {
                 word = word_of(watermark, watermark->mark, &bit);
                 if (!(*word & bit))
@@ -98,5 +150,33 @@ bool watermark_is_done(const struct watermark *watermark, int64_t offset)
 
         if (offset < watermark->mark)
                 return true;
-        return offset < watermark->next && (*word_of(watermark, offset, &bit) & bit) != 0;
+        return offset < watermark->top && (*word_of(watermark, offset, &bit) & bit) != 0;
+}
+
+/* The first offset in from…top whose bit is as wanted, top where there is none. */
+static int64_t find_bit(const struct watermark *watermark, int64_t from, bool wanted)
+{
+        while (from < watermark->top) {
+                uint64_t bit, word = *word_of(watermark, from, &bit);
+                int shift = (int)(from % WORD_BITS);
+
+                word = (wanted ? word : ~word) >> shift;
+                if (word != 0) {
+                        from += __builtin_ctzll(word);
+                        return from < watermark->top ? from : watermark->top;
+                }
+                from += WORD_BITS - shift;
+        }
+        return watermark->top;
+}
+
+bool watermark_run(const struct watermark *watermark, int64_t from, int64_t *ret_begin, int64_t *ret_end)
+{
+        int64_t begin = find_bit(watermark, from < watermark->mark ? watermark->mark : from, true);
+
+        if (watermark->mark < 0 || begin >= watermark->top)
+                return false;
+        *ret_begin = begin;
+        *ret_end = find_bit(watermark, begin, false);
+        return true;
 }

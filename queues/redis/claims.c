@@ -84,6 +84,7 @@ void claim_take(struct redis_connection *connection, struct op *op, const struct
         redis_call_int(call, request->list);
         redis_call_span(call, claim->id);
         redis_call_int(call, request->result_ttl_s);
+        redis_call_int(call, request->take);
         redis_call_send(call, decode_take, answer, false);
 }
 
@@ -99,7 +100,7 @@ static enum call_decoded decode_renewal(struct redisReply *reply, void *out, str
         return CALL_DECODED;
 }
 
-static void renew(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t lease_ms, int attempts,
+static void renew(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t lease_ms, int64_t attempts,
                   struct claim_renewal *renewal)
 {
         struct redis_call *call = redis_call_script(connection, op, SCRIPT_CLAIM_RENEW, 1);
@@ -121,10 +122,10 @@ void claim_renew(struct redis_connection *connection, struct op *op, const struc
         renew(connection, op, claim, lease_ms, 0, renewal);
 }
 
-void claim_attempt(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t lease_ms,
+void claim_attempt(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t lease_ms, int64_t attempt,
                    struct claim_renewal *renewal)
 {
-        renew(connection, op, claim, lease_ms, 1, renewal);
+        renew(connection, op, claim, lease_ms, attempt, renewal);
 }
 
 void claim_release(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t uncount,

@@ -8,6 +8,7 @@
  *                                              fingerprint  64 hex; "" where it was never known
  *                                              replays      of the newest record that was granted or ended
  *                                              list         1: the request wants its id pushed
+ *                                              take         of the grant, where that was fresh
  *
  * All functions keep the rules of redis_connection.h. Scripts are atomic; the lease is measured by Redis's clock alone. */
 #ifndef QUEUES_REDIS_CLAIMS_H
@@ -52,6 +53,9 @@ struct claim_request {
         int64_t attempts_floor;  /* of the record: attempts are at least that many */
         int64_t result_ttl_s;    /* of the wait list when a finished request pushes again */
         bool list;               /* reply: "list" */
+        /* The holder's own number for this claiming, another one after each answer GRANTED: when the answer to a fresh claim was lost,
+         * asking again under the same number is granted as fresh. 0: none. */
+        int64_t take;
 };
 
 enum claim_verdict {
@@ -80,9 +84,9 @@ struct claim_renewal {
 /* Extends the lease to lease_ms from now. */
 void claim_renew(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t lease_ms,
                  struct claim_renewal *renewal);
-/* The same, and one attempt more: before a provider call. */
+/* The same, and counts the attempt of that number (one more than were known): before a provider call. May be asked again. */
 void claim_attempt(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t lease_ms,
-                   struct claim_renewal *renewal);
+                   int64_t attempt, struct claim_renewal *renewal);
 /* Status waiting, no lease, attempts kept: before the retry record or the hand-over is published. uncount: that many attempts
  * less (a rate-limited call burns none), not below 0. lost as above. */
 void claim_release(struct redis_connection *connection, struct op *op, const struct claim *claim, int64_t uncount,

@@ -28,7 +28,7 @@ static void add_key(struct redis_call *call, struct span tenant, struct span job
 /* "ended:<n>" of the record's chunk, into the end of the room given: every record of a job passes here, so no printf. */
 static const char *chunk_name(char room[CHUNK_NAME_BYTES], int64_t seq)
 {
-        char *at = room + CHUNK_NAME_BYTES - 1;
+        char *at = &room[CHUNK_NAME_BYTES - 1];
         uint64_t n = seq < 0 ? 0 : (uint64_t)seq / JOB_CHUNK;
 
         *at = '\0';
@@ -55,7 +55,8 @@ void job_count(struct redis_connection *connection, struct op *op, const struct 
         const bool failed = end->outcome == JOB_ENDED_FAILED || end->outcome == JOB_ENDED_EXPIRED;
         const double cost = end->cost_usd > cost_max_usd ? cost_max_usd : end->cost_usd > 0 ? end->cost_usd : 0;
         char room[CHUNK_NAME_BYTES];
-        const struct span reason[] = {span_of(error_class_name(error_code_class(end->code))), SPAN("."), span_of(error_code_name(end->code))};
+        const struct span reason[] = {span_of(error_class_name(error_code_class(end->code))), SPAN("."),
+                                      span_of(error_code_name(end->code))};
 
         if (!call)
                 return;
@@ -118,7 +119,8 @@ static void take_member(struct job_progress *progress, struct span name, int64_t
                 progress->cost_usd = (double)value / pico;
         if (name.len <= prefix || memcmp(name.data, code, prefix) != 0 || value <= 0 || progress->reason_count == JOB_REASONS_MAX)
                 return;
-        snprintf(progress->reasons[progress->reason_count].name, JOB_REASON_BYTES, "%.*s", (int)(name.len - prefix), name.data + prefix);
+        snprintf(progress->reasons[progress->reason_count].name, JOB_REASON_BYTES, "%.*s", (int)(name.len - prefix),
+                 name.data + prefix);
         progress->reasons[progress->reason_count++].count = value;
 }
 

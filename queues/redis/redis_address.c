@@ -79,24 +79,25 @@ static struct span cut(struct span text, char c, struct span *rest)
         return (struct span){text.data, len};
 }
 
-static int parse_host(struct redis_address *address, struct span text, struct error *err)
+int redis_address_place(struct span text, int port_default, char host[ADDRESS_HOST_MAX + 1], int *ret_port)
 {
-        struct span port, host = cut(text, ':', &port);
+        struct span port, name = cut(text, ':', &port);
+        int number = port_default;
 
         if (text.len && text.data[0] == '[') {
-                host = cut((struct span){text.data + 1, text.len - 1}, ']', &port);
-                if (host.len + 2 > text.len || (port.len && port.data[0] != ':'))
-                        return faulty(err, "bad IPv6 address");
+                name = cut((struct span){text.data + 1, text.len - 1}, ']', &port);
+                if (name.len + 2 > text.len || (port.len && port.data[0] != ':'))
+                        return -1;
                 if (port.len)
                         port = (struct span){port.data + 1, port.len - 1};
         }
-        if (host.len == 0 || host.len > ADDRESS_HOST_MAX)
-                return faulty(err, "no host");
-        memcpy(address->host, host.data, host.len);
-        address->host[host.len] = '\0';
-        address->port = PORT_DEFAULT;
-        if (port.len && (parse_number(port, 65535, &address->port) < 0 || address->port == 0))
-                return faulty(err, "bad port");
+        if (name.len == 0 || name.len > ADDRESS_HOST_MAX)
+                return -1;
+        if (port.len && (parse_number(port, 65535, &number) < 0 || number == 0))
+                return -1;
+        memcpy(host, name.data, name.len);
+        host[name.len] = '\0';
+        *ret_port = number;
         return 0;
 }
 
@@ -124,7 +125,9 @@ static int parse_url(struct redis_address *address, struct span url, bool *ret_t
         if (decode_percent(user, address->username, ADDRESS_SECRET_MAX) < 0 ||
             decode_percent(password, address->password, ADDRESS_SECRET_MAX) < 0)
                 return faulty(err, "bad user or password");
-        return parse_host(address, place, err);
+        if (redis_address_place(place, PORT_DEFAULT, address->host, &address->port) < 0)
+                return faulty(err, "bad host or port");
+        return 0;
 }
 
 static int override(char *into, const char *value, struct error *err)
@@ -139,6 +142,16 @@ static int override(char *into, const char *value, struct error *err)
         return 0;
 }
 
+static int set_up_tls(struct redis_address *address, struct error *err)
+{
+        address->tls = SSL_CTX_new(TLS_client_method());
+        if (!address->tls || SSL_CTX_set_min_proto_version(address->tls, TLS1_2_VERSION) != 1 ||
+            SSL_CTX_set_default_verify_paths(address->tls) != 1)
+                return error_set(err, CODE_INTERNAL, "can't set up TLS for redis");
+        SSL_CTX_set_verify(address->tls, SSL_VERIFY_PEER, NULL);
+        return 0;
+}
+
 int redis_address_init(struct redis_address *address, const struct settings *settings, struct error *err)
 {
         bool tls = false;
@@ -146,19 +159,22 @@ int redis_address_init(struct redis_address *address, const struct settings *set
         memset(address, 0, sizeof *address);
         if (parse_url(address, span_of(settings->redis.url), &tls, err) < 0 ||
             override(address->username, settings->redis.username, err) < 0 ||
-            override(address->password, settings->redis.password, err) < 0) {
+            override(address->password, settings->redis.password, err) < 0 || (tls && set_up_tls(address, err) < 0)) {
                 redis_address_fini(address);
                 return -1;
         }
-        if (!tls)
-                return 0;
-        address->tls = SSL_CTX_new(TLS_client_method());
-        if (!address->tls || SSL_CTX_set_min_proto_version(address->tls, TLS1_2_VERSION) != 1 ||
-            SSL_CTX_set_default_verify_paths(address->tls) != 1) {
+        return 0;
+}
+
+int redis_address_sentinel(struct redis_address *address, const struct settings *settings, struct error *err)
+{
+        memset(address, 0, sizeof *address);
+        if (override(address->username, settings->redis.sentinel.username, err) < 0 ||
+            override(address->password, settings->redis.sentinel.password, err) < 0 ||
+            (strncmp(settings->redis.url, "rediss://", 9) == 0 && set_up_tls(address, err) < 0)) {
                 redis_address_fini(address);
-                return error_set(err, CODE_INTERNAL, "can't set up TLS for redis");
+                return -1;
         }
-        SSL_CTX_set_verify(address->tls, SSL_VERIFY_PEER, NULL);
         return 0;
 }
 
@@ -168,11 +184,11 @@ void redis_address_fini(struct redis_address *address)
         OPENSSL_cleanse(address, sizeof *address);
 }
 
-int redis_address_secure(const struct redis_address *address, struct redisContext *context, struct ssl_st **ret_session,
-                         struct error *err)
+int redis_address_secure(const struct redis_address *address, const char *host, struct redisContext *context,
+                         struct ssl_st **ret_session, struct error *err)
 {
         struct in6_addr binary;
-        bool numeric = inet_pton(AF_INET, address->host, &binary) == 1 || inet_pton(AF_INET6, address->host, &binary) == 1;
+        bool numeric = inet_pton(AF_INET, host, &binary) == 1 || inet_pton(AF_INET6, host, &binary) == 1;
         SSL *ssl;
         int named;
 
@@ -181,8 +197,8 @@ int redis_address_secure(const struct redis_address *address, struct redisContex
         ssl = SSL_new(address->tls);
         if (!ssl)
                 return error_set(err, CODE_CONNECT, "no memory for TLS to redis");
-        named = numeric ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), address->host)
-                        : SSL_set1_host(ssl, address->host) == 1 && SSL_set_tlsext_host_name(ssl, address->host) == 1;
+        named = numeric ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host)
+                        : SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
         if (named != 1 || redisInitiateSSL(context, ssl) != REDIS_OK) {
                 const char *refusal = redis_address_refusal(ssl), *other = context->err ? context->errstr : "bad host name";
 

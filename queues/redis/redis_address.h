@@ -1,4 +1,4 @@
-/* Where Redis is and how one gets in: the URL of the settings taken apart, and TLS for it. Shared by the asynchronous connection
+/* Where Redis is and how one gets in: the settings' addresses taken apart, and TLS for them. Shared by the asynchronous connection
  * and the blocking client. Not thread-safe. */
 #ifndef QUEUES_REDIS_REDIS_ADDRESS_H
 #define QUEUES_REDIS_REDIS_ADDRESS_H
@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "config/base/error.h"
+#include "config/base/span.h"
 #include "config/settings.h"
 
 struct redisContext;
@@ -26,11 +27,18 @@ struct redis_address {
 int redis_address_init(struct redis_address *address, const struct settings *settings, struct error *err);
 void redis_address_fini(struct redis_address *address); /* wipes the secrets */
 
-/* Puts TLS on a connected context: the server's certificate is checked against the system's authorities (SSL_CERT_FILE,
- * SSL_CERT_DIR) and the host's name or address, always. Nothing to do for redis://. *ret_session (may be NULL) is the context's own:
- * gone when that is freed. */
-int redis_address_secure(const struct redis_address *address, struct redisContext *context, struct ssl_st **ret_session,
-                         struct error *err);
+/* How the sentinels are got into: redis.sentinel.username and .password, TLS where redis.url is rediss://. Host and port are left
+ * empty. */
+int redis_address_sentinel(struct redis_address *address, const struct settings *settings, struct error *err);
+
+/* "host", "host:port" or "[host]:port" taken apart. −1: faulty; outputs are untouched. */
+int redis_address_place(struct span text, int port_default, char host[ADDRESS_HOST_MAX + 1], int *ret_port);
+
+/* Puts TLS on a context that is connected to host: the server's certificate is checked against the system's authorities
+ * (SSL_CERT_FILE, SSL_CERT_DIR) and that name or address, always. Nothing to do for redis://. *ret_session (may be NULL) is the
+ * context's own: gone when that is freed. */
+int redis_address_secure(const struct redis_address *address, const char *host, struct redisContext *context,
+                         struct ssl_st **ret_session, struct error *err);
 /* Why the session's certificate was refused; NULL when it wasn't, or without a session. hiredis itself doesn't always tell. */
 const char *redis_address_refusal(const struct ssl_st *session);
 

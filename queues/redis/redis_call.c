@@ -1,8 +1,8 @@
-/* Commands: built in a slot of the connection's fixed store, written to the wire in one piece, answered in order.
+/* Commands: built in a slot of the connection's fixed store, written to a link's wire in one piece, answered in order.
  * Failure modes: a reply lost with its connection ends its call with the reason of the loss; a script that the server no longer
  * knows is sent once more in full (which is why arguments are borrowed until the op is done); the room for commands is bounded in
  * number and in bytes not yet written. A call that was given up keeps its slot until its reply comes, and is neither decoded nor
- * sent again. */
+ * sent again. In a cluster a call that a node refuses goes on to the one it names, a bounded number of times. */
 #include "queues/redis/redis_call.h"
 
 #include <assert.h>
@@ -16,7 +16,7 @@
 
 enum { COMMAND_BYTES_MAX = 64 << 20, UNWRITTEN_BYTES_MAX = 128 << 20, SCRATCH_KEPT_BYTES = 1 << 20, HEADER_BYTES = 24 };
 
-static void list_init(struct call_list *list)
+void call_list_init(struct call_list *list)
 {
         *list = (struct call_list){NULL, &list->first};
 }
@@ -41,11 +41,9 @@ static struct redis_call *list_pop(struct call_list *list)
 int calls_init(struct redis_connection *connection, size_t pending_max, struct error *err)
 {
         connection->pending_max = pending_max;
-        connection->calls = calloc(pending_max + CALLS_OWN_MAX + 1, sizeof *connection->calls);
+        connection->calls = calloc(pending_max + connection->link_count * (CALLS_OWN_MAX + 1), sizeof *connection->calls);
         if (!connection->calls)
                 return error_set(err, CODE_INTERNAL, "no memory for %zu commands", pending_max);
-        list_init(&connection->under_way);
-        list_init(&connection->awaiting_replicas);
         buffer_init(&connection->scratch, COMMAND_BYTES_MAX);
         return 0;
 }
@@ -63,10 +61,12 @@ static void call_end(struct redis_call *call, const struct error *err)
         struct op *op = call->op;
 
         if (call->own_done) {
-                connection->own_pending--;
-                call->own_done(connection, call, err); /* may begin another: hence one slot more than CALLS_OWN_MAX */
+                call->link->own_pending--;
+                call->own_done(call->link, call, err); /* may begin another: hence one slot more than CALLS_OWN_MAX */
         } else {
                 connection->pending--;
+                if (err->code == CODE_UNAVAILABLE || err->code == CODE_AUTH)
+                        connection_refused(connection, err);
         }
         if (err->code != CODE_NONE)
                 metrics_add(connection->errors, 1);
@@ -77,10 +77,10 @@ static void call_end(struct redis_call *call, const struct error *err)
                 op_done(op, err);
 }
 
-void calls_fail_awaiting(struct redis_connection *connection, const struct error *err)
+void calls_fail(struct call_list *list, const struct error *err)
 {
-        while (connection->awaiting_replicas.first)
-                call_end(list_pop(&connection->awaiting_replicas), err);
+        while (list->first)
+                call_end(list_pop(list), err);
 }
 
 static void abort_call(struct op *op)
@@ -99,12 +99,24 @@ static struct redis_call *take_slot(struct redis_connection *connection)
         else
                 call = &connection->calls[connection->calls_used++];
         call->connection = connection;
+        call->link = connection->cluster ? NULL : connection->links;
         call->own_done = NULL;
         call->op = NULL;
         call->script = SCRIPT_NONE;
-        call->failed = call->in_full = false;
+        call->failed = call->in_full = call->asking = false;
+        call->hops = 0;
         call->span_count = call->text_len = 0;
         return call;
+}
+
+/* Why nothing can be sent on the link, and when that may change. */
+static int not_connected(const struct redis_link *link, struct error *err)
+{
+        int64_t wait_ms = link->state == LINK_DOWN ? link->state_deadline - clock_now_ms() : 0;
+
+        error_set(err, CODE_CONNECT, "%s", link->reason);
+        err->retry_after_ms = wait_ms > 0 ? wait_ms : 1;
+        return -1;
 }
 
 static struct redis_call *begin(struct redis_connection *connection, struct op *op)
@@ -112,21 +124,17 @@ static struct redis_call *begin(struct redis_connection *connection, struct op *
         struct redis_call *call;
         struct error err;
 
-        if (connection->state == LINK_UP && connection->pending < connection->pending_max) {
+        if (connection->open && connection->pending < connection->pending_max) {
                 call = take_slot(connection);
                 connection->pending++;
                 call->op = op;
                 op_begin(op, abort_call, call);
                 return call;
         }
-        if (connection->state == LINK_UP) {
+        if (connection->open)
                 error_set(&err, CODE_UNAVAILABLE, "%zu commands to redis under way already", connection->pending);
-        } else {
-                int64_t wait_ms = connection->state == LINK_DOWN ? connection->state_deadline - clock_now_ms() : 0;
-
-                error_set(&err, CODE_CONNECT, "%s", connection->reason);
-                err.retry_after_ms = wait_ms > 0 ? wait_ms : 1;
-        }
+        else
+                not_connected(connection->links, &err);
         metrics_add(connection->errors, 1);
         op_begin(op, NULL, NULL);
         op_done(op, &err);
@@ -169,16 +177,16 @@ struct redis_call *redis_call_script(struct redis_connection *connection, struct
         return call;
 }
 
-/* NULL: the connection's own calls are at their bound. */
-struct redis_call *call_own(struct redis_connection *connection, const char *command,
-                            void (*own_done)(struct redis_connection *, struct redis_call *, const struct error *))
+struct redis_call *call_own(struct redis_link *link, const char *command,
+                            void (*own_done)(struct redis_link *, struct redis_call *, const struct error *))
 {
         struct redis_call *call;
 
-        if (connection->own_pending == CALLS_OWN_MAX)
+        if (link->own_pending == CALLS_OWN_MAX)
                 return NULL;
-        call = take_slot(connection);
-        connection->own_pending++;
+        call = take_slot(link->connection);
+        call->link = link;
+        link->own_pending++;
         call->own_done = own_done;
         redis_call_span(call, span_of(command));
         return call;
@@ -298,28 +306,67 @@ static int render(struct redis_call *call, struct error *err)
 
 static void on_reply(redisAsyncContext *context, void *data, void *private_data);
 
+/* A node of a cluster that is taking over a slot serves it only to those who say this right before. */
+static void on_asking(struct redis_link *link, struct redis_call *call, const struct error *err)
+{
+        (void)link;
+        (void)call;
+        (void)err; /* the command that follows says what is wrong */
+}
+
 static int transmit(struct redis_call *call, struct error *err)
 {
-        struct redis_connection *connection = call->connection;
+        struct redis_link *link = call->link;
         struct span command;
 
-        if (call->failed)
-                return error_set(err, CODE_INTERNAL, "a key for redis is too long");
-        if (!connection->context)
+        if (!link->context)
                 return error_set(err, CODE_CONNECT, "connection to redis lost");
-        if (sdslen(connection->context->c.obuf) > UNWRITTEN_BYTES_MAX)
+        if (sdslen(link->context->c.obuf) > UNWRITTEN_BYTES_MAX)
                 return error_set(err, CODE_UNAVAILABLE, "redis does not take commands fast enough");
+        if (call->asking) {
+                struct redis_call *asking = call_own(link, "ASKING", on_asking);
+
+                if (!asking)
+                        return error_set(err, CODE_UNAVAILABLE, "the redis cluster is moving slots");
+                redis_call_send(asking, NULL, NULL, false);
+                call->asking = false;
+        }
         if (render(call, err) < 0)
                 return -1;
-        command = buffer_view(&connection->scratch);
-        if (redisAsyncFormattedCommand(connection->context, on_reply, call, command.data, command.len) != REDIS_OK)
+        command = buffer_view(&call->connection->scratch);
+        if (redisAsyncFormattedCommand(link->context, on_reply, call, command.data, command.len) != REDIS_OK)
                 return error_set(err, CODE_CONNECT, "connection to redis lost");
-        metrics_add(connection->commands, 1);
-        call->deadline = clock_now_ms() + connection->settings->redis.timeout_ms;
+        metrics_add(call->connection->commands, 1);
+        call->deadline = clock_now_ms() + call->connection->settings->redis.timeout_ms;
         if (call->durable)
-                connection->durable_unwaited++;
-        list_push(&connection->under_way, call);
+                link->durable_unwaited++;
+        list_push(&link->under_way, call);
         return 0;
+}
+
+int call_dispatch(struct redis_call *call, struct error *err)
+{
+        struct redis_link *link = call->link;
+
+        if (link->state == LINK_UP)
+                return transmit(call, err);
+        if (link->failures)
+                return not_connected(link, err);
+        list_push(&link->awaiting_link, call); /* connected for the first time: ends either way with its state's deadline */
+        return 0;
+}
+
+void calls_release(struct redis_link *link)
+{
+        struct error err;
+
+        while (link->state == LINK_UP && link->awaiting_link.first) {
+                struct redis_call *call = list_pop(&link->awaiting_link);
+
+                error_set(&err, CODE_CANCELLED, "given up");
+                if (!call->op || transmit(call, &err) < 0)
+                        call_end(call, &err);
+        }
 }
 
 void redis_call_send(struct redis_call *call, enum call_decoded (*decode)(struct redisReply *reply, void *out, struct error *err),
@@ -330,168 +377,99 @@ void redis_call_send(struct redis_call *call, enum call_decoded (*decode)(struct
         call->decode = decode;
         call->out = out;
         call->durable = durable && call->connection->settings->redis.wait_replicas > 0;
-        if (transmit(call, &err) < 0)
+        if (call->failed) {
+                error_set(&err, CODE_INTERNAL, "a key for redis is too long");
                 call_end(call, &err);
-}
-
-static bool begins(const redisReply *reply, const char *code)
-{
-        size_t len = strlen(code);
-
-        return reply->len >= len && memcmp(reply->str, code, len) == 0 && (reply->len == len || reply->str[len] == ' ');
-}
-
-/* An error reply → the contract's codes. Only its first word is repeated: what follows may quote arguments. */
-static void error_of_reply(const redisReply *reply, struct error *err)
-{
-        static const struct {
-                const char *word;
-                enum error_code code;
-                const char *says;
-        } words[] = {
-                {"LOADING", CODE_UNAVAILABLE, "redis is loading its data"},
-                {"READONLY", CODE_UNAVAILABLE, "redis is a read-only replica"},
-                {"OOM", CODE_UNAVAILABLE, "redis is at its maxmemory"},
-                {"BUSY", CODE_UNAVAILABLE, "redis is busy running a script"},
-                {"MISCONF", CODE_UNAVAILABLE, "redis can't persist and refuses writes"},
-                {"NOREPLICAS", CODE_UNAVAILABLE, "redis has too few replicas"},
-                {"MASTERDOWN", CODE_UNAVAILABLE, "redis is a replica without its primary"},
-                {"CLUSTERDOWN", CODE_UNAVAILABLE, "the redis cluster is down"},
-                {"TRYAGAIN", CODE_UNAVAILABLE, "the redis cluster is moving slots"},
-                {"MOVED", CODE_UNAVAILABLE, "this redis is a node of a cluster and not the key's"},
-                {"ASK", CODE_UNAVAILABLE, "the redis cluster is moving slots"},
-                {"NOSCRIPT", CODE_UNAVAILABLE, "redis forgot a script twice"},
-                {"NOAUTH", CODE_AUTH, "redis wants a password"},
-                {"WRONGPASS", CODE_AUTH, "redis refuses user or password"},
-                {"NOPERM", CODE_AUTH, "redis's ACL forbids a command or key"},
-        };
-
-        for (size_t i = 0; i < COUNT_OF(words); i++) {
-                if (begins(reply, words[i].word)) {
-                        error_set(err, words[i].code, "%s", words[i].says);
-                        return;
-                }
+                return;
         }
-        error_set(err, CODE_BAD_RESPONSE, "redis answered with the error %.*s", (int)(strcspn(reply->str, " ") % 32), reply->str);
+        if (call->link) {
+                if (transmit(call, &err) < 0)
+                        call_end(call, &err);
+                return;
+        }
+        call->resend_before = clock_now_ms() + call->connection->settings->redis.timeout_ms;
+        call->link = cluster_route(call, &err);
+        if (!call->link || call_dispatch(call, &err) < 0)
+                call_end(call, &err);
 }
 
 /* True: the call goes on. False: it ends with *err. */
 static bool on_error_reply(struct redis_call *call, const redisReply *reply, struct error *err)
 {
-        if (begins(reply, "NOSCRIPT") && call->op && call->script != SCRIPT_NONE && !call->in_full) {
+        if (reply_begins(reply, "NOSCRIPT") && call->op && call->script != SCRIPT_NONE && !call->in_full) {
                 call->in_full = true;
                 name_script(call);
                 return transmit(call, err) == 0;
         }
-        error_of_reply(reply, err);
-        return false;
+        reply_error(reply, err);
+        return call->op && call->connection->cluster && cluster_follow(call, reply, err);
 }
 
 static void on_reply(redisAsyncContext *context, void *data, void *private_data)
 {
         struct redis_call *call = private_data;
-        struct redis_connection *connection = call->connection;
+        struct redis_link *link = call->link;
         redisReply *reply = data;
         enum call_decoded decoded = CALL_UNCHANGED;
         struct error err;
 
-        assert(connection->under_way.first == call);
-        list_pop(&connection->under_way);
+        assert(link->under_way.first == call);
+        list_pop(&link->under_way);
         error_clear(&err);
         if (!reply) {
-                if (connection->context == context)
-                        connection_reason(connection, &err);
+                if (link->context == context)
+                        link_loss(link, &err);
                 else
-                        err = connection->loss;
+                        err = link->loss;
         } else if (reply->type == REDIS_REPLY_ERROR) {
-                bool useless = begins(reply, "READONLY") || begins(reply, "NOAUTH");
+                bool useless = reply_begins(reply, "READONLY") || reply_begins(reply, "NOAUTH") ||
+                               reply_begins(reply, "MASTERDOWN");
 
                 if (on_error_reply(call, reply, &err))
                         return;
-                if (useless && connection->context == context)
-                        connection_drop(connection, &err); /* another server may be behind the name by and by */
+                if (useless && link->context == context)
+                        link_drop(link, &err); /* another server may be behind the name by and by */
         } else if ((call->op || call->own_done) && call->decode) {
                 decoded = call->decode(reply, call->out, &err);
         }
         if (call->durable && decoded == CALL_DECODED)
-                list_push(&connection->awaiting_replicas, call);
+                list_push(&link->awaiting_replicas, call);
         else
                 call_end(call, &err);
 }
 
 static enum call_decoded decode_replicas(struct redisReply *reply, void *out, struct error *err)
 {
-        struct redis_connection *connection = out;
+        struct redis_link *link = out;
 
-        return reply_int(reply, -1, &connection->replicas) ? CALL_DECODED : reply_unexpected(err);
+        return reply_int(reply, -1, &link->replicas) ? CALL_DECODED : reply_unexpected(err);
 }
 
-static void on_waited(struct redis_connection *connection, struct redis_call *call, const struct error *failure)
+static void on_waited(struct redis_link *link, struct redis_call *call, const struct error *failure)
 {
         struct error err = *failure;
-        int wanted = connection->settings->redis.wait_replicas;
+        int wanted = link->connection->settings->redis.wait_replicas;
 
         (void)call;
-        if (err.code == CODE_NONE && connection->replicas < wanted)
-                error_set(&err, CODE_UNAVAILABLE, "written to %" PRId64 " of %d redis replicas in time", connection->replicas,
-                          wanted);
-        calls_fail_awaiting(connection, &err);
-        call_before_write(connection); /* there may have been no room for one */
+        if (err.code == CODE_NONE && link->replicas < wanted)
+                error_set(&err, CODE_UNAVAILABLE, "written to %" PRId64 " of %d redis replicas in time", link->replicas, wanted);
+        calls_fail(&link->awaiting_replicas, &err);
+        call_before_write(link); /* there may have been no room for one */
 }
 
 void call_before_write(void *user)
 {
-        struct redis_connection *connection = user;
+        struct redis_link *link = user;
+        const struct settings *settings = link->connection->settings;
         struct redis_call *call;
 
-        if (!connection->durable_unwaited || !connection->context)
+        if (!link->durable_unwaited || !link->context)
                 return;
-        call = call_own(connection, "WAIT", on_waited);
+        call = call_own(link, "WAIT", on_waited);
         if (!call)
                 return; /* many are under way: the next one covers these */
-        connection->durable_unwaited = 0;
-        redis_call_int(call, connection->settings->redis.wait_replicas);
-        redis_call_int(call, connection->settings->redis.timeout_ms / 2 + 1);
-        redis_call_send(call, decode_replicas, connection, false);
-}
-
-/* ---- for decoders ---- */
-
-static const redisReply *element(const redisReply *reply, int index)
-{
-        if (index < 0)
-                return reply;
-        return reply->type == REDIS_REPLY_ARRAY && (size_t)index < reply->elements ? reply->element[index] : NULL;
-}
-
-bool reply_span(const struct redisReply *reply, int index, struct span *ret_text)
-{
-        const redisReply *at = element(reply, index);
-
-        if (!at || (at->type != REDIS_REPLY_STRING && at->type != REDIS_REPLY_STATUS))
-                return false;
-        *ret_text = (struct span){at->str, at->len};
-        return true;
-}
-
-bool reply_int(const struct redisReply *reply, int index, int64_t *ret_value)
-{
-        const redisReply *at = element(reply, index);
-        struct span text;
-        char *end;
-
-        if (at && at->type == REDIS_REPLY_INTEGER) {
-                *ret_value = at->integer;
-                return true;
-        }
-        if (!reply_span(reply, index, &text) || text.len == 0 || text.len > 20)
-                return false;
-        *ret_value = strtoll(text.data, &end, 10); /* hiredis ends strings with a NUL */
-        return end == text.data + text.len;
-}
-
-enum call_decoded reply_unexpected(struct error *err)
-{
-        error_set(err, CODE_BAD_RESPONSE, "unexpected reply from redis");
-        return CALL_FAILED;
+        link->durable_unwaited = 0;
+        redis_call_int(call, settings->redis.wait_replicas);
+        redis_call_int(call, settings->redis.timeout_ms / 2 + 1);
+        redis_call_send(call, decode_replicas, link, false);
 }

@@ -27,7 +27,8 @@ struct redis_call;
 /* Reply → *out; never called with an error reply. CALL_UNCHANGED: nothing was written, so there are no replicas to wait for. */
 enum call_decoded { CALL_FAILED = -1, CALL_DECODED = 0, CALL_UNCHANGED = 1 };
 
-/* command: a literal. NULL: op is done already (down, full). */
+/* command: a literal. NULL: op is done already (down, full). In a cluster the first argument is the key that decides where it goes;
+ * of a script the first key, whose hash tag all its keys must share. */
 struct redis_call *redis_call_command(struct redis_connection *connection, struct op *op, const char *command);
 /* keys: how many keys follow as the first arguments. */
 struct redis_call *redis_call_script(struct redis_connection *connection, struct op *op, enum redis_script script, int keys);

@@ -9,11 +9,12 @@
         "if redis.call('RPUSH'," list "," id ")>1024 then redis.call('LPOP'," list ") end "                                     \
         "redis.call('EXPIRE'," list "," ttl ") "
 
-/* KEYS claim wait; ARGV 1 holder 2 lease_ms 3 fingerprint 4 replays 5 attempts floor 6 ttl_s 7 list 8 id 9 result ttl_s.
- * {0, fence, attempts, fresh} granted; {1, remaining} held; {2} conflict; {3, status} finished. */
+/* KEYS claim wait; ARGV 1 holder 2 lease_ms 3 fingerprint 4 replays 5 attempts floor 6 ttl_s 7 list 8 id 9 result ttl_s 10 take.
+ * {0, fence, attempts, fresh} granted; {1, remaining} held; {2} conflict; {3, status} finished. A fresh grant whose answer was lost is
+ * as fresh when its holder asks the same question again (take): no attempt was made of it. */
 static const char claim_take[] =
         "local k=KEYS[1] "
-        "local c=redis.call('HMGET',k,'status','fingerprint','replays','holder','lease','fence','attempts') "
+        "local c=redis.call('HMGET',k,'status','fingerprint','replays','holder','lease','fence','attempts','take') "
         "local s,f=c[1],c[2] "
         "local replays,fence,attempts=tonumber(c[3] or 0),tonumber(c[6] or 0),tonumber(c[7] or 0) "
         "local mine,fresh=tonumber(ARGV[4]),1 " NOW
@@ -28,26 +29,29 @@ static const char claim_take[] =
         "end "
         "if s=='running' and c[4]~=ARGV[1] and tonumber(c[5])>now then return {1,tonumber(c[5])-now} end "
         "if mine>replays then attempts=0 end "
+        "if s=='running' and c[4]==ARGV[1] and ARGV[10]~='0' and c[8]==ARGV[10] then fresh=1 end "
         "end "
         "attempts=math.max(attempts,tonumber(ARGV[5])) "
         "fence=fence+1 "
         "redis.call('HSET',k,'holder',ARGV[1],'lease',now+ARGV[2],'fence',fence,'attempts',attempts,'status','running',"
-        "'fingerprint',ARGV[3],'replays',ARGV[4],'list',ARGV[7]) "
+        "'fingerprint',ARGV[3],'replays',ARGV[4],'list',ARGV[7],'take',fresh==1 and ARGV[10] or '') "
         "redis.call('EXPIRE',k,ARGV[6]) "
         "return {0,fence,attempts,fresh}";
 
-/* KEYS claim; ARGV 1 holder 2 fence 3 lease_ms 4 ttl_s 5 attempts more. {0, attempts}; {1, status} lost. */
+/* KEYS claim; ARGV 1 holder 2 fence 3 lease_ms 4 ttl_s 5 attempts at least. {0, attempts}; {1, status} lost. */
 static const char claim_renew[] =
         "local c=redis.call('HMGET',KEYS[1],'holder','fence','status','attempts') "
         "if c[1]~=ARGV[1] or c[2]~=ARGV[2] or c[3]~='running' then return {1,c[3] or 'none'} end " NOW
-        "local attempts=tonumber(c[4] or 0)+tonumber(ARGV[5]) "
+        "local attempts=math.max(tonumber(c[4] or 0),tonumber(ARGV[5])) "
         "redis.call('HSET',KEYS[1],'lease',now+ARGV[3],'attempts',attempts) "
         "redis.call('EXPIRE',KEYS[1],ARGV[4]) "
         "return {0,attempts}";
 
-/* KEYS claim; ARGV 1 holder 2 fence 3 ttl_s 4 attempts less. {0, attempts}; {1, status} lost. */
+/* KEYS claim; ARGV 1 holder 2 fence 3 ttl_s 4 attempts less. {0, attempts}; {1, status} lost. Asked again after a lost reply it says
+ * the same: nobody has taken the claim since, or the fence would be another. */
 static const char claim_release[] =
         "local c=redis.call('HMGET',KEYS[1],'holder','fence','status','attempts') "
+        "if c[1]=='' and c[2]==ARGV[2] and c[3]=='waiting' then return {0,tonumber(c[4] or 0)} end "
         "if c[1]~=ARGV[1] or c[2]~=ARGV[2] or c[3]~='running' then return {1,c[3] or 'none'} end "
         "local attempts=math.max(0,tonumber(c[4] or 0)-tonumber(ARGV[4])) "
         "redis.call('HSET',KEYS[1],'lease',0,'holder','','status','waiting','attempts',attempts) "

@@ -18,7 +18,9 @@ enum call_decoded reply_append(const struct redisReply *reply, struct buffer *in
                 return reply_unexpected(err);
         buffer_span(into, text);
         if (!buffer_ok(into)) {
-                error_set(err, CODE_BAD_RESPONSE, "a value in redis of %zu bytes is too large", text.len);
+                bool starved = buffer_fault(into) == CODE_INTERNAL; /* which passes; its size does not */
+
+                error_set(err, starved ? CODE_UNAVAILABLE : CODE_BAD_RESPONSE, "no room for a value in redis of %zu bytes", text.len);
                 return CALL_FAILED;
         }
         *found = true;

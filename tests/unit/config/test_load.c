@@ -219,9 +219,14 @@ Test(load, checks_addresses)
         expect("redis: {url: \"redis://:pw@a\", password: pw}\n",
                "m.yaml:1: redis.password: the password is in redis.url already: give it once\n");
         expect("redis: {url: \"redis://ann@a\", password: pw}\n", "");
-        expect("redis: {sentinel: {}}\n",
-               "m.yaml:1: redis.sentinel: not built yet: give the address of the master, or of "
-               "a proxy that follows it, in redis.url\n");
+        expect("redis: {url: \"redis://ann:p/w@a/00\", cluster: true}\n", "");
+        expect("redis: {url: \"redis://a/3\", cluster: true}\n", "m.yaml:1: redis.url: a cluster has the database 0 only\n");
+        expect("redis:\n  sentinel: {}\n",
+               "m.yaml:2: redis.sentinel.master: is required\nm.yaml:2: redis.sentinel.nodes: is required\n");
+        expect("redis:\n  cluster: true\n  sentinel: {master: mymaster, nodes: [\"a:26379\", b, \"[::1]:7\"]}\n",
+               "m.yaml:2: redis.cluster: a cluster has no sentinels: leave out one of the two\n");
+        expect("redis:\n  sentinel:\n    master: m\n    nodes: [\"a:b\"]\n    password: \"\"\n",
+               "m.yaml:4: redis.sentinel.nodes[0]: must be host:port\n");
         expect("admin: {listen: \"9464\"}\n", "m.yaml:1: admin.listen: must be host:port, or \"\" for none\n");
         expect("admin: {listen: \"\"}\n", "");
         expect("admin: {token: \"\"}\n", "m.yaml:1: admin.token: must not be empty\n");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "config/base/clock.h"
+#include "queues/deadletter.h"
 #include "queues/envelope.h"
 
 static struct arena *arena;
@@ -257,6 +258,38 @@ Test(envelope, hops_carry_the_origin)
                 attempts += strcmp(out[i].name, "mr-attempts") == 0;
                 cr_assert(attempts <= 1, "replaced, never appended");
         }
+}
+
+Test(envelope, the_number_within_a_job_goes_with_hops_letters_and_replays)
+{
+        const struct deadletter letter = {.worker = "w1"};
+        struct hop hop = {.attempts = 2};
+        struct delivery seen;
+        size_t count;
+        struct header *out;
+
+        header("mr-job-seq", "4711");
+        cr_assert_eq(decode(KIND_EMBED, "{\"id\":\"a\",\"input\":\"x\",\"job\":\"j\"}"), 0);
+        cr_assert_eq(request.job_seq, 4711);
+        cr_assert(span_is(request.job, "j"));
+        out = envelope_hop_headers(&(struct delivery){0}, &request, &hop, arena, &count);
+        seen = (struct delivery){.headers = out, .header_count = count};
+        cr_assert(span_is(delivery_header(&seen, "mr-job-seq"), "4711"));
+        out = deadletter_headers(&(struct delivery){0}, &request, &letter, arena, &count);
+        seen = (struct delivery){.headers = out, .header_count = count};
+        cr_assert(span_is(delivery_header(&seen, "mr-job-seq"), "4711"));
+        cr_assert(envelope_replayed_header("mr-job-seq") && envelope_replayed_header("x-own") && !envelope_replayed_header("mr-attempts"));
+}
+
+Test(envelope, the_job_is_known_even_of_a_request_that_is_refused)
+{
+        refused(KIND_EMBED, "{\"id\":\"a\",\"input\":5,\"job\":\"j\"}", CODE_SCHEMA);
+        cr_assert(span_is(request.job, "j"));
+        cr_assert_eq(request.job_seq, -1, "without a header there is no number");
+        header("mr-job-seq", "-5");
+        refused(KIND_EMBED, "{\"id\":\"a\",\"input\":5,\"job\":7}", CODE_SCHEMA);
+        cr_assert_eq(request.job.len, 0);
+        cr_assert_eq(request.job_seq, -1);
 }
 
 static bool peek(const char *text, struct span *id, struct span *tenant)

@@ -24,7 +24,7 @@ struct rig {
         struct mock_broker *broker;
         struct settings settings;
         char brokers[128];
-        struct setting_pair options[2];
+        struct setting_pair options[4];
         struct kafka_client *client;
 };
 
@@ -51,6 +51,12 @@ static inline void rig_up(struct rig *rig)
         rig->settings.worker.payload_bytes_max = 1048576;
         rig->client = kafka_client_new(&rig->settings, &err);
         cr_assert(rig->client, "%s", err.message);
+}
+
+static inline void rig_option(struct rig *rig, const char *key, const char *value)
+{
+        cr_assert_lt(rig->settings.kafka.option_count, COUNT_OF(rig->options));
+        rig->options[rig->settings.kafka.option_count++] = (struct setting_pair){(char *)(uintptr_t)key, (char *)(uintptr_t)value};
 }
 
 static inline void rig_down(struct rig *rig)

@@ -25,16 +25,21 @@ static struct claim_answer take_listed(struct claim *claim, int64_t floor)
         return answer;
 }
 
-static struct claim_renewal attempt(const struct claim *claim)
+static struct claim_renewal attempt_number(const struct claim *claim, int64_t number)
 {
         struct claim_renewal renewal = {0};
         struct op op;
 
         op_init(&op, NULL);
-        claim_attempt(redis.connection, &op, claim, 30000, &renewal);
+        claim_attempt(redis.connection, &op, claim, 30000, number, &renewal);
         run_until_done(&op, 0);
         cr_assert_eq(op.err.code, CODE_NONE);
         return renewal;
+}
+
+static struct claim_renewal attempt(const struct claim *claim)
+{
+        return attempt_number(claim, 1);
 }
 
 static struct claim_renewal release(const struct claim *claim, int64_t uncount)
@@ -199,7 +204,7 @@ Test(claims, renewal_extends_and_counts_attempts_only_when_asked)
         cr_assert_eq(renewal.attempts, 0);
         cr_assert_geq(ask_int("HGET " KEY " lease"), lease + 30000);
         cr_assert_eq(attempt(&claim).attempts, 1);
-        cr_assert_eq(attempt(&claim).attempts, 2);
+        cr_assert_eq(attempt_number(&claim, 2).attempts, 2);
 }
 
 Test(claims, release_keeps_attempts_and_lets_anyone_in)
@@ -209,13 +214,13 @@ Test(claims, release_keeps_attempts_and_lets_anyone_in)
 
         take(&mine, FINGERPRINT, 0);
         attempt(&mine);
-        attempt(&mine);
+        attempt_number(&mine, 2);
         cr_assert_eq(release(&mine, 1).attempts, 1, "a rate-limited call burns none");
         cr_assert_str_eq(ask("HGET " KEY " status"), "waiting");
-        cr_assert(release(&mine, 0).lost, "no longer ours");
         answer = take(&theirs, FINGERPRINT, 0);
         cr_assert_eq(answer.verdict, CLAIM_GRANTED);
         cr_assert_eq(answer.attempts, 1);
+        cr_assert(release(&mine, 0).lost, "no longer ours");
 }
 
 Test(claims, a_vanished_one_is_lost)
@@ -226,4 +231,61 @@ Test(claims, a_vanished_one_is_lost)
         ask("DEL " KEY);
         cr_assert(attempt(&claim).lost);
         cr_assert_eq(attempt(&claim).status, CLAIM_NONE);
+}
+
+/* ---- a question that is asked again, because its answer was lost with the connection ---- */
+
+static struct claim_answer take_number(struct claim *claim, int64_t number)
+{
+        const struct claim_request request = {
+                .lease_ms = 60000, .fingerprint = SPAN(FINGERPRINT), .attempts_floor = 1, .take = number};
+        struct claim_answer answer = {0};
+        struct op op;
+
+        op_init(&op, NULL);
+        claim_take(redis.connection, &op, claim, &request, &answer);
+        run_until_done(&op, 0);
+        cr_assert_eq(op.err.code, CODE_NONE);
+        claim->fence = answer.fence;
+        return answer;
+}
+
+Test(claims, a_fresh_grant_whose_answer_was_lost_is_fresh_when_asked_again)
+{
+        struct claim claim = claim_of("q1", "w1"), other = claim_of("q1", "w2");
+        struct claim_answer answer;
+
+        cr_assert(take_number(&claim, 7).fresh);
+        answer = take_number(&claim, 7);
+        cr_assert_eq(answer.verdict, CLAIM_GRANTED);
+        cr_assert(answer.fresh, "no attempt was made of it");
+        cr_assert_eq(answer.attempts, 1);
+        cr_assert_eq(take_number(&other, 7).verdict, CLAIM_HELD);
+        cr_assert_not(take_number(&claim, 8).fresh, "the record was redelivered: what was begun may be in the ledger");
+        cr_assert_not(take_number(&claim, 7).fresh, "the first delivery's, fenced off");
+}
+
+Test(claims, an_attempt_counts_once_however_often_it_is_told)
+{
+        struct claim claim = claim_of("q1", "w1");
+
+        take(&claim, FINGERPRINT, 0);
+        cr_assert_eq(attempt_number(&claim, 1).attempts, 1);
+        cr_assert_eq(attempt_number(&claim, 1).attempts, 1);
+        cr_assert_eq(attempt_number(&claim, 2).attempts, 2);
+}
+
+Test(claims, a_release_may_be_told_twice_until_another_takes_the_claim)
+{
+        struct claim mine = claim_of("q1", "w1"), theirs = claim_of("q1", "w2");
+
+        take(&mine, FINGERPRINT, 0);
+        attempt_number(&mine, 1);
+        attempt_number(&mine, 2);
+        cr_assert_eq(release(&mine, 1).attempts, 1);
+        cr_assert_not(release(&mine, 1).lost);
+        cr_assert_eq(release(&mine, 1).attempts, 1);
+        take(&theirs, FINGERPRINT, 0);
+        release(&theirs, 0);
+        cr_assert(release(&mine, 1).lost);
 }

@@ -88,6 +88,62 @@ Test(watermark, ignores_what_it_does_not_know)
         watermark_fini(&w);
 }
 
+Test(watermark, knows_what_an_earlier_run_did_until_it_comes)
+{
+        struct watermark w = fresh(64);
+        int64_t begin, end;
+
+        cr_assert_not(watermark_know(&w, 12), "it has not begun");
+        watermark_begin(&w, 10);
+        cr_assert(watermark_know(&w, 12));
+        cr_assert(watermark_know(&w, 13));
+        cr_assert_not(watermark_know(&w, 9));
+        cr_assert_not(watermark_know(&w, 74), "outside the window");
+        cr_assert(watermark_known(&w, 12));
+        cr_assert_not(watermark_known(&w, 11));
+        cr_assert(watermark_start(&w, 10));
+        cr_assert(watermark_start(&w, 11));
+        cr_assert(watermark_skip(&w, 12));
+        cr_assert_not(watermark_skip(&w, 12), "once");
+        cr_assert_eq(w.ended, 0, "the earlier run counted it");
+        cr_assert(watermark_run(&w, 0, &begin, &end));
+        cr_assert_eq(begin, 12);
+        cr_assert_eq(end, 14);
+        cr_assert_not(watermark_run(&w, 14, &begin, &end));
+        cr_assert(watermark_done(&w, 10));
+        cr_assert(watermark_done(&w, 11));
+        cr_assert_eq(w.mark, 13, "13 must be met first");
+        cr_assert(watermark_known(&w, 13));
+        cr_assert(watermark_skip(&w, 13));
+        cr_assert_eq(w.mark, 14);
+        cr_assert_eq(w.outstanding, 0);
+        cr_assert_eq(w.ended, 2);
+        watermark_fini(&w);
+}
+
+Test(watermark, forgets_what_it_knew_of_offsets_that_never_come)
+{
+        struct watermark w = fresh(64);
+
+        watermark_begin(&w, 10);
+        for (int64_t i = 12; i < 70; i++)
+                cr_assert(watermark_know(&w, i));
+        cr_assert(watermark_start(&w, 1000), "the log begins later now");
+        cr_assert_eq(w.mark, 1000);
+        for (int64_t i = 1001; i < 1064; i++) {
+                cr_assert_not(watermark_known(&w, i));
+                cr_assert(watermark_start(&w, i));
+                cr_assert_not(watermark_is_done(&w, i));
+        }
+        watermark_reset(&w);
+        watermark_begin(&w, 10);
+        cr_assert(watermark_know(&w, 11));
+        cr_assert(watermark_start(&w, 10));
+        cr_assert(watermark_start(&w, 11), "to be done again");
+        cr_assert_not(watermark_is_done(&w, 11));
+        watermark_fini(&w);
+}
+
 /* The oracle: a flag an offset, and the mark found by looking at each from the start. */
 struct oracle {
         bool started[OFFSETS], done[OFFSETS];
