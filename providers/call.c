@@ -256,7 +256,7 @@ static int send_request(struct work *work, struct error *err)
         if (endpoint->format->render(call, &work->body, err) < 0)
                 return -1;
         if (!buffer_ok(&work->body))
-                return error_set(err, CODE_TOO_LARGE, "the request for the provider is larger than %d bytes", REQUEST_BYTES_MAX);
+                return error_set(err, buffer_fault(&work->body), "the request for the provider is larger than %d bytes", REQUEST_BYTES_MAX);
         work->exchange.body = buffer_view(&work->body);
         work->by_deadline = left_ms < endpoint->settings->timeout_ms;
         work->exchange.timeout_ms = work->by_deadline ? left_ms : endpoint->settings->timeout_ms;

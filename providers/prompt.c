@@ -486,7 +486,7 @@ static int render_section(struct rendering *rendering, struct span text, struct 
         }
         buffer_span(&rendering->text, before);
         if (!buffer_ok(&rendering->text))
-                return error_set(err, CODE_TOO_LARGE, "prompt %s with its variables is larger than %d bytes", rendering->prompt->name, RENDERED_BYTES_MAX);
+                return error_set(err, buffer_fault(&rendering->text), "prompt %s with its variables is larger than %d bytes", rendering->prompt->name, RENDERED_BYTES_MAX);
         return 0;
 }
 
@@ -516,7 +516,7 @@ int prompts_render(const struct prompts *prompts, struct span name, const struct
                         return -1;
                 text = arena_copy(arena, buffer_view(&rendering.text));
                 if (!text || !messages)
-                        return error_set(err, CODE_TOO_LARGE, "prompt %s with its variables does not fit into the request's memory", rendering.prompt->name);
+                        return error_set(err, arena_fault(arena), "prompt %s with its variables does not fit into the request's memory", rendering.prompt->name);
                 messages[i] = (struct call_message){section->role, {text, rendering.text.len}};
         }
         *ret_messages = messages;

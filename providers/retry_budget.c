@@ -43,11 +43,24 @@ void retry_budget_return(struct retry_budget *budget)
 void retry_budget_ended(struct retry_budget *budget, int64_t now, bool failed)
 {
         fill(budget, now); /* at the trickle that held until now */
-        budget->trickle = failed ? budget->trickle / 2 : budget->trickle + 1;
+        budget->trickle = failed ? budget->trickle * 3 / 4 : budget->trickle + 1;
         if (budget->trickle < RETRY_TRICKLE_MIN)
                 budget->trickle = RETRY_TRICKLE_MIN;
         if (budget->trickle > RETRY_TRICKLE_MAX)
                 budget->trickle = RETRY_TRICKLE_MAX;
+}
+
+bool retry_budget_queue(struct retry_budget *budget, size_t places)
+{
+        if (budget->waiting >= places)
+                return false;
+        budget->waiting++;
+        return true;
+}
+
+void retry_budget_unqueue(struct retry_budget *budget)
+{
+        budget->waiting--;
 }
 
 int64_t retry_budget_wait_ms(const struct retry_budget *budget, int64_t now, double chance)

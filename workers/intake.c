@@ -7,7 +7,7 @@
 #include "config/base/log.h"
 #include "queues/kafka/topics.h"
 
-enum { INTERACTIVE_RECENT_MS = 1000, TOPICS_PER_SOURCE_MAX = SOURCE_TOPICS_MAX };
+enum { LEAVE_MIN_MS = 200, INTERACTIVE_RECENT_MS = 1000, TOPICS_PER_SOURCE_MAX = SOURCE_TOPICS_MAX };
 
 /* ---- Bounds */
 
@@ -83,14 +83,28 @@ static int64_t retry_due(const struct record *record)
         return due < deadline ? due : deadline;
 }
 
+/* How long a record of a retry topic is to wait yet, ms. One written in the future shows that the wall clock was set back: what it says is
+ * read by the clock it was written by, or a topic would stand still for as long as the clock went back. */
+static int64_t retry_wait(struct intake_source *from, const struct record *record)
+{
+        int64_t wall = clock_wall_ms(), ahead = record->timestamp_ms - wall;
+
+        if (ahead <= 0)
+                from->ahead_ms = 0;
+        else if (ahead > from->ahead_ms)
+                from->ahead_ms = ahead;
+        return retry_due(record) - wall - from->ahead_ms;
+}
+
 static void on_record(void *user, struct record *record)
 {
         struct intake_source *from = user;
         struct intake *intake = from->intake;
         struct task *task;
+        int64_t wait_ms = from->retry ? retry_wait(from, record) : 0;
 
-        if (from->retry && retry_due(record) > clock_wall_ms()) {
-                source_park(record, retry_due(record));
+        if (wait_ms > 0) {
+                source_park(record, clock_wall_ms() + wait_ms);
                 return;
         }
         task = task_new(intake->shop, record);
@@ -295,16 +309,20 @@ int intake_open(struct intake *intake, struct workshop *shop, struct error *err)
 
 void intake_stop(struct intake *intake)
 {
-        intake->stopped = true;
         for (size_t i = 0; i < intake->source_count; i++)
                 source_stop(intake->sources[i].source);
 }
 
 void intake_close(struct intake *intake, int64_t timeout_ms)
 {
+        int64_t until = clock_now_ms() + timeout_ms; /* of all together: a silent broker is silent to each */
+
         while (intake->tasks)
                 drop(intake, intake->tasks);
-        for (size_t i = 0; i < intake->source_count; i++)
-                source_free(intake->sources[i].source, timeout_ms);
+        for (size_t i = 0; i < intake->source_count; i++) {
+                int64_t left = until - clock_now_ms();
+
+                source_free(intake->sources[i].source, left > LEAVE_MIN_MS ? left : LEAVE_MIN_MS);
+        }
         intake->source_count = 0;
 }

@@ -18,6 +18,7 @@ struct intake_source {
         enum kind kind;
         enum lane lane; /* of a retry source: bulk */
         bool retry;
+        int64_t ahead_ms; /* how far the records of a retry topic were found to come from the future; 0: they do not */
         struct intake *intake;
 };
 
@@ -27,7 +28,7 @@ struct intake {
         size_t source_count;
         struct task *tasks; /* all under way, newest first */
         size_t task_count, bulk_count, bytes;
-        bool full, stopped;
+        bool full;
         int64_t interactive_seen_ms; /* when the last interactive record came */
         int64_t ended_at_ms;         /* when the last task ended */
         uint64_t ended;

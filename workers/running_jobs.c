@@ -88,7 +88,8 @@ static bool make_room(struct running_jobs *jobs)
 static void keep(struct running_jobs *jobs, struct span tenant, struct span name, const struct job_state_record *record)
 {
         struct stopped_job *job = find(jobs, tenant, name);
-        const bool over = record->state == JOB_CANCELLED && clock_wall_ms() - record->at_wall_ms > RUNNING_JOBS_CANCELLED_DAYS * day_ms;
+        const bool over = record->state == JOB_CANCELLED &&
+                          clock_wall_ms() - record->at_wall_ms > RUNNING_JOBS_CANCELLED_DAYS * day_ms;
 
         if (record->state == JOB_RUNNING || over) {
                 if (job)
@@ -97,7 +98,8 @@ static void keep(struct running_jobs *jobs, struct span tenant, struct span name
         }
         if (!job) {
                 if (!make_room(jobs)) {
-                        log_error("job_not_followed", "job=%.*s state=%s reason=no room", (int)name.len, name.data, job_state_names[record->state]);
+                        log_error("job_not_followed", "job=%.*s state=%s reason=no room", (int)name.len, name.data,
+                                  job_state_names[record->state]);
                         return;
                 }
                 job = &jobs->stopped[jobs->count++];
@@ -123,8 +125,8 @@ void running_jobs_apply(struct running_jobs *jobs, struct span key, struct span 
         } else if (job_state_parse(value, &record)) {
                 keep(jobs, tenant, name, &record);
                 if (jobs->known)
-                        log_info("job_state", "job=%.*s tenant=%.*s state=%s", (int)name.len, name.data, (int)tenant.len, tenant.data,
-                                 job_state_names[record.state]);
+                        log_info("job_state", "job=%.*s tenant=%.*s state=%s", (int)name.len, name.data, (int)tenant.len,
+                                 tenant.data, job_state_names[record.state]);
         } else {
                 log_warn("job_record_passed_over", "job=%.*s reason=not a state this version knows", (int)name.len, name.data);
         }
@@ -162,7 +164,8 @@ struct running_jobs *running_jobs_new(struct ev_loop *loop, struct settings *set
 {
         struct running_jobs *jobs = running_jobs_unread();
         char topic[TOPIC_NAME_BYTES];
-        struct index_reader_config config = {.topic = topic, .partition_count = 1, .on_batch = on_batch, .on_end = on_end, .user = jobs};
+        struct index_reader_config config = {
+                .topic = topic, .partition_count = 1, .on_batch = on_batch, .on_end = on_end, .user = jobs};
 
         if (!jobs) {
                 error_set(err, CODE_INTERNAL, "out of memory");

@@ -27,7 +27,8 @@ void running_jobs_free(struct running_jobs *jobs); /* NULL is fine */
 bool running_jobs_known(const struct running_jobs *jobs);
 
 /* The state of a job; *ret_since_wall_ms: since when (RUNNING: 0). jobs may be NULL: all run. */
-enum job_state running_jobs_state(const struct running_jobs *jobs, struct span tenant, struct span name, int64_t *ret_since_wall_ms);
+enum job_state running_jobs_state(const struct running_jobs *jobs, struct span tenant, struct span name,
+                                  int64_t *ret_since_wall_ms);
 
 /* How long a record of a job that has been paused for so long waits before it is looked at again: a quarter of that time, so that a job
  * paused for hours does not keep its records turning, and one resumed soon goes on soon. Within min_ms…max_ms. Pure. */

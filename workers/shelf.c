@@ -1,6 +1,7 @@
 /* index topic ─ index_reader ─► a batch copied ─ pool ─► collection_apply … ─► the next batch
  *
- * One batch is on its way to the collection at a time; meanwhile the reader is held, so that memory stays bounded. */
+ * One batch is on its way to the collection at a time; meanwhile the reader is held, so that memory stays bounded. What can't be applied
+ * for lack of memory, or of a place in the pool's queue, is tried again: nothing that was read is skipped. */
 #include "workers/shelf.h"
 
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "queues/kafka/index_reader.h"
 
 enum { BATCH_RECORDS_MAX = 512, BATCH_BYTES_MAX = 64 << 20, SNAPSHOT_INTERVAL_MS = 30000 };
+#define RETRY_S 0.25
 
 struct fed_record {
         int32_t partition;
@@ -33,6 +35,8 @@ struct feed {
         char *identity;
         bool ended, ready; /* the topic's end was reached; and all up to it is applied */
         struct op op, snapshot_op;
+        ev_timer retry;
+        uint64_t retries;
         int64_t snapshot_at;     /* when the last one was written, or tried */
         uint64_t snapshot_holds; /* records applied by then */
         struct buffer bytes;
@@ -59,24 +63,57 @@ static int apply(void *argument, struct error *err)
 /* Searches may begin once what the topic held at the start is in the collection. */
 static void look_whether_ready(struct feed *feed)
 {
-        if (feed->ready || !feed->ended || feed->op.state != OP_IDLE)
+        if (feed->ready || !feed->ended || feed->op.state != OP_IDLE || feed->count)
                 return;
         feed->ready = true;
         log_info("index_caught_up", "collection=%s", feed->shelf->name);
 }
 
+/* The batch waits where it is; the reader is held. */
+static void try_later(struct feed *feed, const char *reason)
+{
+        uint64_t count = ++feed->retries;
+
+        if ((count & (count - 1)) == 0) /* the first, second, fourth … */
+                log_error("index_feed_waits", "collection=%s tries=%llu reason=%s", feed->shelf->name, (unsigned long long)count, reason);
+        ev_timer_set(&feed->retry, RETRY_S, 0.0);
+        ev_timer_start(feed->loop, &feed->retry);
+}
+
+static void begin_batch(struct feed *feed)
+{
+        if (pool_run(feed->pool, &feed->op, apply, feed) < 0)
+                try_later(feed, "the pool takes no more work");
+}
+
 static void on_applied(struct op *op)
 {
         struct feed *feed = CONTAINER_OF(op, struct feed, op);
+        struct error err = op->err;
 
-        if (op->err.code != CODE_NONE) {
-                log_error("index_feed_failed", "collection=%s reason=%s", feed->shelf->name, op->err.message);
-                abort(); /* out of memory: what was read must not be skipped */
+        op_reset(op);
+        if (err.code != CODE_NONE) { /* records before the failing one are known to the collection, and passed over */
+                try_later(feed, err.message);
+                return;
         }
         feed->count = 0;
+        feed->retries = 0;
         buffer_reset(&feed->bytes);
-        op_reset(op);
         look_whether_ready(feed);
+        index_reader_hold(feed->reader, false);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
+{
+        struct feed *feed = timer->data;
+
+        (void)loop;
+        (void)events;
+        if (feed->count) {
+                begin_batch(feed);
+                return;
+        }
+        buffer_reset(&feed->bytes);
         index_reader_hold(feed->reader, false);
 }
 
@@ -105,18 +142,17 @@ static size_t on_batch(void *user, const struct record *const *records, size_t c
         struct feed *feed = user;
         size_t taken = 0;
 
-        if (feed->op.state != OP_IDLE)
+        if (feed->op.state != OP_IDLE || ev_is_active(&feed->retry))
                 return 0;
         while (taken < count && add(feed, records[taken]))
                 taken++;
-        if (feed->count == 0)
+        if (feed->count == 0 && taken == count)
                 return taken;
-        if (pool_run(feed->pool, &feed->op, apply, feed) < 0) {
-                feed->count = 0;
-                buffer_reset(&feed->bytes);
-                return 0;
-        }
         index_reader_hold(feed->reader, true);
+        if (feed->count)
+                begin_batch(feed);
+        else
+                try_later(feed, "no memory for a batch");
         return taken;
 }
 
@@ -207,6 +243,8 @@ int shelf_open(struct shelf *shelf, struct ev_loop *loop, struct pool *pool, str
                               .snapshot_at = clock_now_ms()};
         op_init(&feed->op, on_applied);
         op_init(&feed->snapshot_op, on_snapshot);
+        ev_timer_init(&feed->retry, on_retry, RETRY_S, 0.0);
+        feed->retry.data = feed;
         buffer_init(&feed->bytes, BATCH_BYTES_MAX);
         if (!feed->identity || (dir && !feed->dir))
                 return error_set(err, CODE_INTERNAL, "out of memory");
@@ -219,6 +257,7 @@ void shelf_close(struct shelf *shelf)
 
         if (!feed)
                 return;
+        ev_timer_stop(feed->loop, &feed->retry);
         op_abort(&feed->op); /* waits for a batch that is being applied */
         op_abort(&feed->snapshot_op);
         index_reader_free(feed->reader);
@@ -240,6 +279,9 @@ static void start_over(struct shelf *shelf)
         struct feed *feed = shelf->feed;
         struct error err;
 
+        ev_timer_stop(feed->loop, &feed->retry);
+        feed->count = 0;
+        buffer_reset(&feed->bytes);
         index_reader_free(feed->reader);
         feed->reader = NULL;
         collection_free(shelf->collection);

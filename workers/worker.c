@@ -270,7 +270,10 @@ static const char *fixed_difference(const struct settings *a, const struct setti
 {
         if (!same(a->kafka.brokers, b->kafka.brokers) || !same(a->kafka.prefix, b->kafka.prefix))
                 return "kafka";
-        if (!same(a->redis.url, b->redis.url) || !same(a->redis.prefix, b->redis.prefix))
+        if (!same(a->worker.instance_id, b->worker.instance_id))
+                return "worker.instance_id";
+        if (!same(a->redis.url, b->redis.url) || !same(a->redis.prefix, b->redis.prefix) || a->redis.cluster != b->redis.cluster ||
+            !same(a->redis.sentinel.master, b->redis.sentinel.master))
                 return "redis";
         if (memcmp(a->worker.kinds, b->worker.kinds, sizeof a->worker.kinds) != 0 || memcmp(a->worker.lanes, b->worker.lanes, sizeof a->worker.lanes) != 0)
                 return "worker.kinds or worker.lanes";
@@ -347,6 +350,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
                 error_set(&err, CODE_INTERNAL, "out of memory");
                 give_up(worker, &err);
         }
+        if (worker->failed == 0 && health_failed(&worker->health, &err))
+                give_up(worker, &err);
         end_if_drained(worker);
 }
 
@@ -367,8 +372,6 @@ static int run_on_pool(void *pool, struct op *op, int (*work)(void *argument, st
 /* Settings that are read but not acted on yet must not look as if they were. */
 static int refuse_unbuilt(const struct settings *s, struct error *err)
 {
-        if (s->redis.cluster)
-                return error_set(err, CODE_SCHEMA, "redis.cluster: not built yet; name a single server");
         for (size_t i = 0; i < s->collection_count; i++)
                 if (s->collections[i].backend != BACKEND_LOCAL)
                         return error_set(err, CODE_SCHEMA, "collections: the backend opensearch is not built yet");

@@ -411,6 +411,7 @@ static int64_t count_of(const json_t *object, const char *name)
 static int copy_answer(struct call *call, const json_t *content, struct error *err)
 {
         char *text = arena_copy(call->arena, string_of(content));
+        json_error_t why = {.text = ""};
         json_t *parsed;
 
         if (!text)
@@ -418,7 +419,9 @@ static int copy_answer(struct call *call, const json_t *content, struct error *e
         call->text = (struct span){text, json_string_length(content)};
         if (!call->llm.response_schema.len)
                 return 0;
-        parsed = json_loadb(text, call->text.len, JSON_DECODE_ANY, NULL);
+        parsed = json_loadb(text, call->text.len, JSON_DECODE_ANY, &why);
+        if (!parsed && !why.text[0]) /* jansson says nothing where memory was out */
+                return error_set(err, CODE_INTERNAL, "no memory to read the answer");
         if (!parsed)
                 return error_set(err, CODE_BAD_OUTPUT, "the model's answer is not the JSON that response_schema asks for");
         json_decref(parsed);

@@ -1,6 +1,8 @@
 #include "workers/admin/health.h"
 
-enum { STUCK_MS = 120000 };
+#include "workers/task/admit.h"
+
+enum { STUCK_MS = 120000, STILL_BYTES_MAX = 16384, FLOOD_BYTES_MAX = 4096 };
 
 /* One part's line: "name":"ok" or why not. */
 static bool part(struct buffer *body, const char *name, bool ok, const char *reason)
@@ -42,8 +44,10 @@ static int ready(struct health *health, struct buffer *body)
 {
         struct error topics, producer;
         const char *reason = "";
+        AUTO_BUFFER flood = {0};
         bool all, ok;
 
+        buffer_init(&flood, FLOOD_BYTES_MAX);
         error_clear(&topics);
         error_clear(&producer);
         buffer_char(body, '{');
@@ -56,19 +60,60 @@ static int ready(struct health *health, struct buffer *body)
         all &= part(body, "consumers", ok, reason);
         ok = health->open && shelves_ready(health->shop, &reason);
         all &= part(body, "index", ok, reason);
+        ok = !health->shop->gates || gates_tripped(health->shop->gates, &flood) == 0;
+        all &= part(body, "flood", ok, buffer_ok(&flood) && flood.data ? flood.data : "the flood guard has stopped the intake of some providers");
         all &= part(body, "draining", !health->draining, "the worker is ending");
         buffer_string(body, all ? ",\"ready\":true}\n" : ",\"ready\":false}\n");
         return all ? 200 : 503;
 }
 
+/* The consumer groups that poll and get nowhere, each with the watchdog's reason; how many. */
+static size_t still_sources(const struct intake *intake, struct buffer *list)
+{
+        size_t count = 0;
+
+        for (size_t i = 0; i < intake->source_count; i++) {
+                struct source_status status;
+
+                source_status(intake->sources[i].source, &status);
+                if (status.verdict == SOURCE_MOVES)
+                        continue;
+                buffer_string(list, count++ > 0 ? ",{\"group\":" : "{\"group\":");
+                buffer_json_string(list, span_of(status.group));
+                buffer_string(list, ",\"reason\":");
+                buffer_json_string(list, span_of(source_verdict_text(status.verdict)));
+                buffer_string(list, ",\"lag\":");
+                buffer_int(list, status.lag);
+                buffer_char(list, '}');
+        }
+        return count;
+}
+
 static int alive(const struct health *health, struct buffer *body)
 {
         int64_t oldest = intake_oldest_ms(health->intake);
-        bool moves = intake_overdue_ms(health->intake) < STUCK_MS;
+        AUTO_BUFFER still = {0};
+        bool moves;
 
-        buffer_printf(body, "{\"healthy\":%s,\"in_flight\":%zu,\"oldest_ms\":%lld}\n", moves ? "true" : "false", health->intake->task_count,
+        buffer_init(&still, STILL_BYTES_MAX);
+        moves = still_sources(health->intake, &still) == 0 && intake_overdue_ms(health->intake) < STUCK_MS;
+        buffer_printf(body, "{\"healthy\":%s,\"in_flight\":%zu,\"oldest_ms\":%lld", moves ? "true" : "false", health->intake->task_count,
                       (long long)oldest);
+        if (still.len > 0 && buffer_ok(&still)) {
+                buffer_string(body, ",\"standing_still\":[");
+                buffer_span(body, buffer_view(&still));
+                buffer_char(body, ']');
+        }
+        buffer_string(body, "}\n");
         return moves ? 200 : 503;
+}
+
+bool health_failed(const struct health *health, struct error *err)
+{
+        for (size_t i = 0; health->open && i < health->intake->source_count; i++)
+                if (!source_usable(health->intake->sources[i].source, err))
+                        return true;
+        return false;
 }
 
 int health_answer(void *user, const char *path, struct buffer *body, const char **ret_content_type)

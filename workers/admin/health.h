@@ -14,7 +14,11 @@ struct health {
 };
 
 /* An admin_answer (admin_http.h) over a struct health. /health: 200 while records move, 503 when one has been under way for minutes past its
- * deadline. /ready: 200 or 503 with the parts that are not, as JSON. */
+ * deadline, or a consumer polls and gets nowhere though its broker answers (queues/kafka/source_watch.h), with the group and why. /ready: 200 or 503 with the parts that are not, as JSON. */
 int health_answer(void *health, const char *path, struct buffer *body, const char **ret_content_type);
+
+/* True: a consumer can't go on in this process (fenced by another with the same worker.instance_id); *err says why. To be asked now and
+ * then: the worker ends with it rather than idle. */
+bool health_failed(const struct health *health, struct error *err);
 
 #endif

@@ -131,6 +131,8 @@ static int adapt_settings(struct dev *dev, int redis_port, struct error *err)
         s->kafka.brokers = settings_copy(s, span_of(mock_broker_address(dev->broker)));
         s->redis.url = settings_copy(s, span_of(url));
         s->redis.username = s->redis.password = NULL;
+        s->redis.cluster = false;
+        s->redis.sentinel.node_count = 0;
         s->redis.wait_replicas = 0;
         s->admin.listen = settings_copy(s, admin ? span_of(admin) : SPAN("127.0.0.1:0"));
         if (dev->folder[0])

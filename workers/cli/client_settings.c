@@ -46,6 +46,7 @@ static int apply_overrides(const struct arguments *arguments, struct settings *s
         }
         if (override(arguments, "redis", settings, &settings->redis.url) > 0) {
                 settings->redis.username = settings->redis.password = NULL; /* they belong to another server */
+                settings->redis.sentinel.node_count = 0;
                 if (!address_is_redis_url(span_of(settings->redis.url), &user, &password)) {
                         argument_fail(arguments, EXIT_USAGE, "--redis wants redis://HOST:PORT/DB or rediss://…");
                         return -1;

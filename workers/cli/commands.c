@@ -36,7 +36,7 @@ static const struct command command_dev = {
 
 static const struct command *const commands[] = {
         &command_worker, &command_dev, &command_submit,       &command_result,    &command_cancel,
-        &command_search, &command_dlq, &command_check_config, &command_reference,
+        &command_search, &command_dlq, &command_job, &command_offsets, &command_check_config, &command_reference,
 };
 
 static void print_commands(FILE *out)

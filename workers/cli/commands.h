@@ -10,7 +10,7 @@ int cli_main(int argc, char **argv);
 /* `--version`: this program's version and those of the libraries that are loaded, on stdout. */
 void version_print(void);
 
-extern const struct command command_worker, command_submit, command_result, command_cancel, command_search, command_dlq,
+extern const struct command command_worker, command_submit, command_result, command_cancel, command_search, command_dlq, command_job, command_offsets,
         command_check_config, command_reference;
 
 /* cli_dev.c */

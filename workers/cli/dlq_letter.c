@@ -13,6 +13,8 @@
 
 enum { COORDINATES_BYTES = 300, PAYLOAD_SHOWN_MAX = 1 << 20 };
 
+const char *const letter_state_names[LETTER_STATES] = {"open", "replayed", "parked", "purged"};
+
 static struct span header(const struct record *record, const char *name)
 {
         struct span value;
@@ -47,6 +49,7 @@ void letter_read(struct letter *letter, const struct record *record, enum kind k
         if (replays > letter->replays)
                 letter->replays = replays;
         letter->original_topic = header(record, "mr-dlq-original-topic");
+        letter->step = integer(header(record, "mr-dlq-step"));
         clock_parse_rfc3339(header(record, "mr-dlq-failed-at"), false, &letter->failed_wall_ms);
         if (!record->value.data || !envelope_peek(record->value, &letter->id, &letter->tenant))
                 letter->id = letter->tenant = (struct span){"", 0};
@@ -63,6 +66,9 @@ void letter_filter_read(struct letter_filter *filter, const struct arguments *ar
                 .since_ms = argument_integer(arguments, "since", 0),
                 .until_ms = argument_integer(arguments, "until", 0),
         };
+        filter->states = (unsigned)argument_integer(arguments, "state", 0);
+        if (filter->states >> LETTER_STATES)
+                filter->states = LETTER_ANY_STATE;
 }
 
 static bool contains(struct span text, const char *what)
@@ -73,6 +79,8 @@ static bool contains(struct span text, const char *what)
 bool letter_matches(const struct letter *letter, const struct letter_filter *filter)
 {
         if (filter->kinds && !(filter->kinds >> letter->kind & 1))
+                return false;
+        if (filter->states && !(filter->states >> letter->state & 1))
                 return false;
         if (filter->class && !span_is(letter->class, filter->class))
                 return false;
@@ -124,13 +132,13 @@ void letter_show_line(struct buffer *out, const struct letter *letter, int colum
         snprintf(error, sizeof error, "%.*s.%.*s", (int)(letter->class.len < 16 ? letter->class.len : 16),
                  letter->class.data ? letter->class.data : "?", (int)(letter->code.len < 32 ? letter->code.len : 32),
                  letter->code.data ? letter->code.data : "?");
-        buffer_printf(out, "%-28s  %sZ  ", coordinates, when);
+        buffer_printf(out, "%-28s  %sZ  %-8s  ", coordinates, when, letter_state_names[letter->state]);
         used = terminal_line(out, span_of(error), 28);
         buffer_printf(out, "%*s  %3" PRId64 "  ", used < 24 ? 24 - used : 0, "", letter->attempts);
         used = letter->id.len > 0 ? terminal_line(out, letter->id, 40) : terminal_line(out, SPAN("(no id)"), 40);
         buffer_printf(out, "%*s  ", used < 24 ? 24 - used : 0, "");
         if (columns > 130)
-                terminal_line(out, letter->message.data ? letter->message : SPAN(""), columns - 112);
+                terminal_line(out, letter->message.data ? letter->message : SPAN(""), columns - 122);
 }
 
 static void show_row(struct buffer *out, const char *name, struct span value)
@@ -221,7 +229,12 @@ void letter_render(struct buffer *out, const struct letter *letter, bool with_pa
         clock_format_rfc3339(letter->failed_wall_ms, when);
         buffer_printf(out, "{\"at\":\"%s\",\"topic\":\"%s\",\"partition\":%d,\"offset\":%" PRId64 ",\"timestamp\":%" PRId64,
                       coordinates, record->topic, (int)record->partition, record->offset, record->timestamp_ms);
-        buffer_printf(out, ",\"kind\":\"%s\",\"failed_at\":\"%s\",", kind_names[letter->kind], when);
+        buffer_printf(out, ",\"kind\":\"%s\",\"failed_at\":\"%s\",\"state\":\"%s\",", kind_names[letter->kind], when,
+                      letter_state_names[letter->state]);
+        if (letter->state_wall_ms > 0) {
+                clock_format_rfc3339(letter->state_wall_ms, when);
+                buffer_printf(out, "\"state_at\":\"%s\",", when);
+        }
         render_bytes(out, "class", letter->class);
         buffer_char(out, ',');
         render_bytes(out, "code", letter->code);

@@ -14,6 +14,10 @@
 #include "workers/cli/arguments.h"
 #include "workers/cli/terminal.h"
 
+enum letter_state { LETTER_OPEN, LETTER_REPLAYED, LETTER_PARKED, LETTER_PURGED, LETTER_STATES };
+extern const char *const letter_state_names[LETTER_STATES];
+enum { LETTER_ANY_STATE = (1 << LETTER_STATES) - 1 };
+
 struct letter {
         const struct record *record;
         enum kind kind;                   /* of the dlq it lies in */
@@ -22,6 +26,9 @@ struct letter {
         int64_t attempts, replays;        /* 0 where none is said */
         int64_t failed_wall_ms;           /* its mr-dlq-failed-at, else the record's time */
         struct span original_topic;
+        int64_t step;            /* the one it failed in; 0 where none is said */
+        enum letter_state state; /* open, until dlq_states_tell() */
+        int64_t state_wall_ms;   /* since when; 0: not said */
 };
 void letter_read(struct letter *letter, const struct record *record, enum kind kind);
 
@@ -30,6 +37,7 @@ struct letter_filter {
         uint64_t kinds; /* bit mask; 0: all */
         const char *class, *code, *tenant, *grep;
         int64_t since_ms, until_ms; /* Unix ms; 0: unbounded */
+        unsigned states;            /* bit mask; 0: any. --state all, or what the command sets where it is not given */
 };
 #define LETTER_FILTER_ROWS                                                                                                         \
         {.name = "kind",                                                                                                           \
@@ -49,6 +57,11 @@ struct letter_filter {
                 {.name = "tenant", .type = ARGUMENT_STRING, .value = "NAME", .max = 64, .help = "of this tenant"},                 \
                 {.name = "since", .type = ARGUMENT_TIME, .help = "that failed at or after this time"},                             \
                 {.name = "until", .type = ARGUMENT_TIME, .help = "that failed before this time"},                                  \
+                {.name = "state",                                                                                                  \
+                 .type = ARGUMENT_LIST,                                                                                            \
+                 .value = "A,B",                                                                                                   \
+                 .choices = "open replayed parked purged all",                                                                     \
+                 .help = "in these states, or all (default: open)"},                                                               \
         {                                                                                                                          \
                 .name = "grep", .type = ARGUMENT_STRING, .value = "TEXT", .min = 1, .max = 1000,                                   \
                 .help = "with this text in payload, key or error message"                                                          \

@@ -1,127 +1,74 @@
-/* The happy path: a letter is copied into the batch; a full batch is published, each record to its origin topic with its own key,
- * value and foreign headers, mr-replays + 1 and a deadline of the lane's length from now.
- * Invariants: a letter goes to a request topic of this configuration or nowhere; at most BATCH_LETTERS or BATCH_BYTES_MAX in
- * memory.
- * Failure modes: a letter that can't be replayed is told and passed over; a broker that fails ends it, with the number that went
- * out.
- * Replaying a letter twice is harmless: its mr-replays is the same, and a worker does no work for a second one. */
+/* The happy path: open the transactional id (which ends what another replay has under way), read the states, count what fits,
+ * then walk once more: a letter is copied into the batch, a full batch goes out in one transaction, and the pace is kept.
+ * Invariants: a letter goes to a request topic of this configuration or nowhere, and at most once: a letter that has its
+ * `replayed` record is never chosen again, however this process ends.
+ * Failure modes: a letter that can't be replayed is told and passed over; a broker that fails, another replay, a flood of
+ * letters that come back, or SIGINT end it, with what was done noted: the same command goes on with the rest. */
 #include "workers/cli/dlq_replay.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "config/base/arena.h"
 #include "config/base/clock.h"
 #include "config/base/own.h"
-#include "queues/envelope.h"
+#include "workers/cli/dlq_batch.h"
+#include "workers/cli/dlq_echo.h"
+#include "workers/cli/dlq_plan.h"
 #include "workers/cli/terminal.h"
 
 enum {
-        BATCH_LETTERS = 256,
-        BATCH_BYTES_MAX = 8 << 20,
-        ARENA_BYTES_MAX = 128 << 20,
-        STALL_MS = 30000,
+        OPEN_MS = 30000,
         TOLD_MAX = 20,
-        NUMBER_BYTES = 24
+        LOOK_MS = 500,
+        RECHECK_MS = 2000,
+        NAP_MS = 200,
+        VISIBLE_MS = 5000,
+        VISIBLE_NAP_MS = 20,
+        ID_BYTES = TOPIC_NAME_BYTES + 16
 };
+
+enum stopped { STOPPED_NOT, STOPPED_FAULT, STOPPED_FENCED, STOPPED_FLOOD, STOPPED_SIGNAL };
+static const char *const stopped_names[] = {"", "fault", "another replay", "flood", "signal"};
 
 struct replay {
         const struct arguments *arguments;
-        const struct dlq_walk *walk;
-        struct kafka_client *kafka; /* of its own: the walk's is reading meanwhile */
-        struct arena *arena;        /* the batch's copies */
-        struct outgoing batch[BATCH_LETTERS];
-        size_t batch_count, batch_at, batch_bytes;
-        int64_t left, replayed, refused, started_ms;
-        double rate; /* a second; 0: unbounded */
-        bool dry_run, failed;
+        struct dlq_walk walk;
+        struct replay_rules rules;
+        struct dlq_act act;
+        struct kafka_client *kafka;              /* of its own: the walk's is reading meanwhile */
+        struct kafka_transactions *transactions; /* NULL: a dry run, or the mock broker */
+        struct dlq_echo *echo;                   /* NULL: too few letters, or --force */
+        struct batch batch;
+        struct replay_plan plan;
+        size_t batch_max;
+        double rate; /* a second */
+        int64_t max, replayed, parked, refused, changed, started_ms, looked_ms, rechecked_ms;
+        bool sent; /* the batch has gone out */
+        bool named, dry_run, json;
+        enum stopped stopped;
         struct error err;
         struct progress progress;
 };
 
-static struct span copy(struct replay *replay, struct span bytes)
-{
-        char *room;
+static volatile sig_atomic_t signalled;
 
-        if (!bytes.data)
-                return bytes;
-        room = arena_alloc_raw(replay->arena, bytes.len + 1);
-        if (!room)
-                return (struct span){NULL, 0};
-        memcpy(room, bytes.data, bytes.len);
-        return (struct span){room, bytes.len};
+static void on_signal(int number)
+{
+        (void)number;
+        signalled = 1;
 }
 
-static void put_number(struct replay *replay, struct outgoing_header *header, const char *name, int64_t value)
+static bool stop(struct replay *replay, enum stopped stopped)
 {
-        *header = (struct outgoing_header){name, span_of(arena_printf(replay->arena, "%" PRId64, value))};
+        if (replay->stopped == STOPPED_NOT)
+                replay->stopped = stopped;
+        return false;
 }
 
-/* The letter as a new request of its lane, copied into the arena. */
-static void copy_letter(struct replay *replay, const struct letter *letter, const char *topic, enum lane lane,
-                        struct outgoing *outgoing)
-{
-        struct outgoing_header *headers = arena_alloc(replay->arena, OUTGOING_HEADERS_MAX * sizeof *headers);
-        struct span value;
-        const char *name;
-        size_t count = 0;
-
-        if (!headers)
-                return;
-        for (size_t i = 0; record_header_at(letter->record, i, &name, &value) && count + 2 < OUTGOING_HEADERS_MAX; i++)
-                if (!envelope_own_header(name))
-                        headers[count++] = (struct outgoing_header){arena_strdup(replay->arena, name), copy(replay, value)};
-        put_number(replay, &headers[count++], "mr-replays", letter->replays + 1);
-        put_number(replay, &headers[count++], "mr-deadline", clock_wall_ms() + replay->walk->settings->lanes[lane].timeout_ms);
-        *outgoing = (struct outgoing){.topic = arena_strdup(replay->arena, topic),
-                                      .partition = -1,
-                                      .key = copy(replay, letter->record->key),
-                                      .value = copy(replay, letter->record->value),
-                                      .headers = headers,
-                                      .header_count = count};
-}
-
-/* Sleeps so long that the rate holds. */
-static void keep_pace(const struct replay *replay, int64_t number)
-{
-        const int64_t due_ms = replay->rate > 0 ? replay->started_ms + (int64_t)((double)number * 1000 / replay->rate) : 0;
-        const int64_t wait_ms = due_ms - clock_now_ms();
-        const struct timespec pause = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000};
-
-        if (wait_ms > 0)
-                nanosleep(&pause, NULL);
-}
-
-static bool next_outgoing(void *user, struct outgoing *outgoing)
-{
-        struct replay *replay = user;
-
-        if (replay->batch_at == replay->batch_count)
-                return false;
-        *outgoing = replay->batch[replay->batch_at++];
-        return true;
-}
-
-static int flush(struct replay *replay)
-{
-        int64_t acknowledged = 0;
-        int rc = 0;
-
-        if (replay->batch_count > 0 && !replay->dry_run) {
-                replay->batch_at = 0;
-                rc = kafka_publish_all(replay->kafka, next_outgoing, NULL, replay, STALL_MS, &acknowledged, &replay->err);
-                replay->replayed += acknowledged;
-                progress_show(&replay->progress, -1, replay->replayed, NULL);
-        }
-        replay->batch_count = replay->batch_bytes = 0;
-        arena_reset(replay->arena);
-        replay->failed = replay->failed || rc < 0;
-        return rc;
-}
+/* ---- the count, and the dry run */
 
 static void refuse(struct replay *replay, const struct letter *letter, const char *reason)
 {
@@ -130,93 +77,319 @@ static void refuse(struct replay *replay, const struct letter *letter, const cha
                               (int)letter->record->partition, letter->record->offset, reason);
 }
 
-static void print_dry(const struct letter *letter, const char *topic)
-{
-        AUTO_BUFFER line = {0};
-
-        buffer_init(&line, 1024);
-        buffer_printf(&line, "%s:%d:%" PRId64 " would go to %s, mr-replays %" PRId64 ", id ", letter->record->topic,
-                      (int)letter->record->partition, letter->record->offset, topic, letter->replays + 1);
-        terminal_line(&line, letter->id.len > 0 ? letter->id : SPAN("(none)"), 0);
-        printf("%s\n", line.data ? line.data : "");
-}
-
-static bool replay_letter(void *user, const struct letter *letter)
+static bool plan_letter(void *user, const struct letter *letter)
 {
         struct replay *replay = user;
         struct topic_meaning meaning;
         char topic[TOPIC_NAME_BYTES];
         const char *reason;
 
-        if (!letter_destination(letter, replay->walk->settings, topic, &meaning, &reason)) {
-                refuse(replay, letter, reason);
-                return true;
+        switch (replay_choose(&replay->rules, letter, topic, &meaning, &reason)) {
+        case REPLAY_GO:
+                if (!replay->dry_run) {
+                        replay->plan.letters++;
+                } else if (!replay_plan_add(&replay->plan, letter, replay->walk.settings, meaning.lane)) {
+                        error_set(&replay->err, CODE_INTERNAL, "out of memory");
+                        return stop(replay, STOPPED_FAULT);
+                }
+                break;
+        case REPLAY_PARK:
+                replay->plan.parked++;
+                break;
+        default:
+                if (replay->dry_run)
+                        refuse(replay, letter, reason);
+                replay->plan.refused++;
         }
-        if (replay->dry_run) {
-                if (!argument_given(replay->arguments, "json"))
-                        print_dry(letter, topic);
-                replay->replayed++;
-                return --replay->left > 0;
-        }
-        copy_letter(replay, letter, topic, meaning.lane, &replay->batch[replay->batch_count]);
-        if (!arena_ok(replay->arena)) {
-                error_set(&replay->err, CODE_INTERNAL, "out of memory");
-                replay->failed = true;
-                return false;
-        }
-        replay->batch_count++;
-        replay->batch_bytes += letter->record->value.len + letter->record->key.len;
-        if (replay->batch_count == BATCH_LETTERS || replay->batch_bytes > BATCH_BYTES_MAX || replay->rate > 0) {
-                if (flush(replay) < 0)
-                        return false;
-                keep_pace(replay, replay->replayed);
-        }
-        return --replay->left > 0;
+        return replay->plan.letters < replay->max;
 }
 
-static int replay_named(struct replay *replay, const struct arguments *arguments, struct error *err)
-{
-        bool found;
+/* ---- sending */
 
-        for (size_t i = 1; i < arguments->word_count && !replay->failed && replay->left > 0; i++) {
-                if (dlq_find(replay->walk, arguments->words[i], replay_letter, replay, &found, err) < 0)
-                        return -1;
-                if (!found) {
-                        argument_fail(arguments, EXIT_FAILED, "there is no letter %s", arguments->words[i]);
-                        replay->refused++;
-                }
+/* Sleeps so long that the rate holds, or until a signal comes. */
+static void keep_pace(const struct replay *replay)
+{
+        const int64_t due_ms = replay->started_ms + (int64_t)((double)replay->replayed * 1000 / replay->rate);
+        int64_t wait_ms;
+
+        while (!signalled && (wait_ms = due_ms - clock_now_ms()) > 0) {
+                const int64_t nap_ms = wait_ms < NAP_MS ? wait_ms : NAP_MS;
+                const struct timespec nap = {.tv_nsec = nap_ms * 1000000};
+
+                nanosleep(&nap, NULL);
         }
+}
+
+/* What others have parked, purged or replayed meanwhile stays as it is. */
+static int recheck(struct replay *replay)
+{
+        const size_t before = replay->batch.count;
+        const int64_t now = clock_now_ms();
+
+        if (now - replay->rechecked_ms < RECHECK_MS)
+                return 0;
+        replay->rechecked_ms = now;
+        if (dlq_states_read(replay->walk.states, replay->kafka, &replay->err) < 0)
+                return -1;
+        batch_recheck(&replay->batch, replay->walk.states, replay->rules.states);
+        replay->changed += (int64_t)(before - replay->batch.count);
         return 0;
 }
 
-static int run_replay(struct replay *replay, const struct arguments *arguments)
+static bool look_for_flood(struct replay *replay)
 {
+        bool flood;
+
+        if (!replay->echo || clock_now_ms() - replay->looked_ms < LOOK_MS)
+                return true;
+        if (dlq_echo_look(replay->echo, &flood, &replay->err) < 0)
+                return stop(replay, STOPPED_FAULT);
+        replay->looked_ms = clock_now_ms();
+        return !flood || stop(replay, STOPPED_FLOOD);
+}
+
+static bool flush(struct replay *replay)
+{
+        struct batch *batch = &replay->batch;
+
+        if (recheck(replay) < 0)
+                return stop(replay, STOPPED_FAULT);
+        if (batch_send(batch, replay->transactions, replay->kafka, &replay->err) < 0)
+                return stop(replay, replay->transactions && kafka_transactions_fenced(replay->transactions) ? STOPPED_FENCED
+                                                                                                            : STOPPED_FAULT);
+        for (size_t i = 0; i < batch->count; i++) {
+                const struct batch_item *item = &batch->items[i];
+
+                replay->replayed += item->goes;
+                replay->parked += !item->goes;
+                if (item->goes && replay->echo)
+                        dlq_echo_sent(replay->echo, item->request.topic, &item->ack, item->class);
+        }
+        replay->sent = true;
+        progress_show(&replay->progress, replay->plan.letters > 0 ? (double)replay->replayed / (double)replay->plan.letters : 1,
+                      replay->replayed, NULL);
+        return true;
+}
+
+/* A batch, and what comes between two. */
+static bool flush_and_go_on(struct replay *replay)
+{
+        if (!flush(replay))
+                return false;
+        if (replay->replayed < replay->plan.letters)
+                keep_pace(replay);
+        if (signalled)
+                return stop(replay, STOPPED_SIGNAL);
+        return look_for_flood(replay);
+}
+
+static size_t goes_in_batch(const struct replay *replay)
+{
+        size_t count = 0;
+
+        for (size_t i = 0; i < replay->batch.count; i++)
+                count += replay->batch.items[i].goes;
+        return count;
+}
+
+static bool replay_letter(void *user, const struct letter *letter)
+{
+        struct replay *replay = user;
+        struct batch *batch = &replay->batch;
+        /* The first ones are a trial: what fails at once shows before the rest is out. */
+        const size_t trial = replay->echo && replay->replayed < ECHO_JUDGED_MIN ? ECHO_JUDGED_MIN : BATCH_LETTERS;
+        struct topic_meaning meaning;
+        char topic[TOPIC_NAME_BYTES];
+        const char *reason = NULL;
+        enum replay_choice choice = replay_choose(&replay->rules, letter, topic, &meaning, &reason);
+        int64_t deadline = choice == REPLAY_GO ? clock_wall_ms() + replay->walk.settings->lanes[meaning.lane].timeout_ms : 0;
+
+        if (choice == REPLAY_REFUSE) {
+                refuse(replay, letter, reason);
+                return true;
+        }
+        if (replay->sent)
+                batch_reset(batch);
+        replay->sent = false;
+        if ((replay->echo && dlq_echo_watch(replay->echo, letter->record->topic, &replay->err) < 0) ||
+            batch_add(batch, &replay->act, letter, choice == REPLAY_GO ? topic : NULL, deadline, reason, &replay->err) < 0)
+                return stop(replay, STOPPED_FAULT);
+        if (replay->replayed + (int64_t)goes_in_batch(replay) >= replay->max)
+                return false; /* the last batch goes out behind the walk */
+        if (batch->count < replay->batch_max && batch->count < trial && batch->bytes < BATCH_BYTES_MAX)
+                return true;
+        return flush_and_go_on(replay);
+}
+
+/* A commit is acknowledged a moment before it can be read: whoever asks next shall see what we say. */
+static void await_visible(struct replay *replay)
+{
+        const int64_t until = clock_now_ms() + VISIBLE_MS;
+        const struct timespec nap = {.tv_nsec = VISIBLE_NAP_MS * 1000000};
+
+        while (replay->sent && replay->transactions && clock_now_ms() < until &&
+               dlq_states_read(replay->walk.states, replay->kafka, NULL) == 0 &&
+               !batch_visible(&replay->batch, replay->walk.states))
+                nanosleep(&nap, NULL);
+}
+
+/* ---- the whole */
+
+static int open_all(struct replay *replay)
+{
+        char id[ID_BYTES];
+        bool mock = false;
+
+        replay->kafka = kafka_client_new(replay->walk.settings, &replay->err);
+        if (!replay->kafka || batch_init(&replay->batch, &replay->err) < 0)
+                return -1;
+        if (replay->dry_run)
+                return 0;
+        if (dlq_act_ensure(&replay->act, replay->walk.settings, &mock, &replay->err) < 0)
+                return -1;
+        if (mock) {
+                argument_fail(replay->arguments, EXIT_FAILED,
+                              "this broker has no transactions: a replay that is killed may send its last letters twice");
+        } else {
+                snprintf(id, sizeof id, "%s.dlq.replay", replay->walk.settings->kafka.prefix);
+                replay->transactions = kafka_transactions_new(replay->walk.settings, id, OPEN_MS, &replay->err);
+                if (!replay->transactions)
+                        return -1;
+        }
+        /* Only now: what another replay had committed is seen, and it commits nothing more. */
+        return dlq_states_read(replay->walk.states, replay->kafka, &replay->err);
+}
+
+static void print_summary(const struct replay *replay)
+{
+        AUTO_BUFFER out = {0};
+
+        buffer_init(&out, 4096);
+        if (replay->json) {
+                buffer_printf(&out, "{\"replay\":\"%s\",\"by\":", replay->act.id);
+                buffer_json_string(&out, span_of(replay->act.by));
+                buffer_printf(&out,
+                              ",\"replayed\":%" PRId64 ",\"parked\":%" PRId64 ",\"refused\":%" PRId64 ",\"changed\":%" PRId64
+                              ",\"left\":%" PRId64 ",\"dry_run\":false,\"stopped\":",
+                              replay->replayed, replay->parked, replay->refused, replay->changed,
+                              replay->plan.letters - replay->replayed - replay->changed);
+                if (replay->stopped == STOPPED_NOT)
+                        buffer_string(&out, "null");
+                else
+                        buffer_json_string(&out, span_of(stopped_names[replay->stopped]));
+                buffer_string(&out, "}");
+        } else {
+                buffer_printf(&out, "%" PRId64 " letter%s replayed as %s by ", replay->replayed, replay->replayed == 1 ? "" : "s",
+                              replay->act.id);
+                terminal_line(&out, span_of(replay->act.by), 0);
+                if (replay->parked > 0)
+                        buffer_printf(&out, "; %" PRId64 " parked, having been replayed %" PRId64 " times (--replays-max)",
+                                      replay->parked, replay->rules.replays_max);
+                if (replay->changed > 0)
+                        buffer_printf(&out, "; %" PRId64 " passed over, changed by others meanwhile", replay->changed);
+        }
+        printf("%s\n", out.data ? out.data : "");
+}
+
+static int explain(const struct replay *replay)
+{
+        int64_t returned, judged;
+
+        switch (replay->stopped) {
+        case STOPPED_FLOOD:
+                dlq_echo_counts(replay->echo, &returned, &judged);
+                return argument_fail(replay->arguments, EXIT_FAILED,
+                                     "stopped: of the first %" PRId64 " replayed letters %" PRId64
+                                     " came back with the class of error they had; the rest stays as it was, --force goes on",
+                                     judged, returned);
+        case STOPPED_SIGNAL:
+                return argument_fail(replay->arguments, EXIT_FAILED, "interrupted; the same command goes on with what is left");
+        case STOPPED_FENCED:
+                return argument_fail(replay->arguments, EXIT_FAILED,
+                                     "stopped: another replay of this prefix has begun and goes on with what is left");
+        default:
+                if (replay->batch.unknown)
+                        argument_fail(replay->arguments, EXIT_FAILED,
+                                      "whether the last %zu letters went out is not known; the same command settles it",
+                                      replay->batch.count);
+                return dlq_fail(replay->arguments, &replay->walk, &replay->err);
+        }
+}
+
+static int send_all(struct replay *replay)
+{
+        const struct sigaction action = {.sa_handler = on_signal};
         struct error err;
+        int64_t missing = 0;
         int rc;
 
-        replay->kafka = kafka_client_new(replay->walk->settings, &err);
-        replay->arena = arena_new(ARENA_BYTES_MAX);
-        if (!replay->kafka || !replay->arena)
-                return argument_fail(arguments, EXIT_FAILED, "%s", replay->arena ? err.message : "out of memory");
+        if (replay->plan.letters >= ECHO_JUDGED_MIN && !argument_given(replay->arguments, "force")) {
+                replay->echo = dlq_echo_new(replay->kafka, &replay->err);
+                if (!replay->echo)
+                        return dlq_fail(replay->arguments, &replay->walk, &replay->err);
+        }
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
+        replay->sent = true;
+        replay->act.count = replay->plan.letters + replay->plan.parked;
+        replay->started_ms = replay->looked_ms = replay->rechecked_ms = clock_now_ms();
         progress_init(&replay->progress, stderr, "replay");
-        rc = arguments->word_count > 1 ? replay_named(replay, arguments, &err)
-                                       : dlq_walk(replay->walk, replay_letter, replay, &err);
-        if (!replay->failed)
+        rc = dlq_each(&replay->walk, replay->arguments, replay_letter, replay, &missing, &err);
+        if (rc < 0 && replay->stopped == STOPPED_NOT) {
+                replay->err = err;
+                replay->stopped = STOPPED_FAULT;
+        }
+        if (replay->stopped == STOPPED_NOT && !replay->sent)
                 flush(replay);
+        await_visible(replay);
         if (replay->progress.drawn)
                 progress_end(&replay->progress, -1, replay->replayed, NULL);
-        if (argument_given(arguments, "json"))
-                printf("{\"replayed\":%" PRId64 ",\"refused\":%" PRId64 ",\"dry_run\":%s}\n", replay->replayed, replay->refused,
-                       replay->dry_run ? "true" : "false");
-        else
-                printf("%" PRId64 " letter%s %s\n", replay->replayed, replay->replayed == 1 ? "" : "s",
-                       replay->dry_run ? "would be replayed" : "replayed");
-        if (replay->failed)
-                return dlq_fail(arguments, replay->walk, &replay->err);
-        if (rc < 0)
-                return err.code == CODE_SCHEMA ? argument_fail(arguments, EXIT_USAGE, "%s", err.message)
-                                               : dlq_fail(arguments, replay->walk, &err);
-        return replay->refused > 0 ? EXIT_FAILED : EXIT_DONE;
+        print_summary(replay);
+        if (replay->stopped != STOPPED_NOT)
+                return explain(replay);
+        return replay->refused + missing > 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int run_replay(struct replay *replay)
+{
+        int64_t missing = 0;
+
+        if (open_all(replay) < 0 ||
+            dlq_each(&replay->walk, replay->arguments, plan_letter, replay, replay->dry_run ? &missing : NULL, &replay->err) < 0 ||
+            replay->stopped != STOPPED_NOT)
+                return dlq_fail(replay->arguments, &replay->walk, &replay->err);
+        if (!replay->dry_run)
+                return send_all(replay);
+        replay_plan_print(&replay->plan, replay->rate, replay->json);
+        return replay->plan.refused + missing > 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int set_up(struct replay *replay, const struct arguments *arguments, const struct dlq_walk *walk)
+{
+        unsigned *states = &replay->walk.filter.states;
+
+        replay->arguments = arguments;
+        replay->walk = *walk;
+        replay->named = arguments->word_count > 1;
+        if (*states == 0)
+                *states = 1u << LETTER_OPEN | (replay->named ? 1u << LETTER_PARKED : 0);
+        if (replay_rules_read(&replay->rules, arguments, walk->settings, &replay->err) < 0 ||
+            dlq_act_begin(&replay->act, arguments, walk->settings, true, &replay->err) < 0)
+                return -1;
+        replay->rules.states = *states;
+        if (replay->rules.to) {
+                const uint64_t kind = UINT64_C(1) << replay->rules.to_meaning.kind;
+
+                if (replay->walk.filter.kinds && !(replay->walk.filter.kinds & kind))
+                        return error_set(&replay->err, CODE_SCHEMA, "--to is a topic of another kind than --kind");
+                replay->walk.filter.kinds = kind;
+        }
+        replay->max = argument_integer(arguments, "max", INT64_MAX);
+        replay->rate = argument_number(arguments, "rate", REPLAY_RATE_OTHERWISE);
+        replay->batch_max = replay->rate >= 2 * BATCH_LETTERS ? BATCH_LETTERS : replay->rate >= 4 ? (size_t)(replay->rate / 2) : 1;
+        replay->dry_run = argument_given(arguments, "dry-run");
+        replay->json = argument_given(arguments, "json");
+        return 0;
 }
 
 int dlq_replay(const struct arguments *arguments, const struct dlq_walk *walk)
@@ -226,15 +399,11 @@ int dlq_replay(const struct arguments *arguments, const struct dlq_walk *walk)
 
         if (!replay)
                 return argument_fail(arguments, EXIT_FAILED, "out of memory");
-        replay->arguments = arguments;
-        replay->walk = walk;
-        replay->left = argument_integer(arguments, "max", INT64_MAX);
-        replay->rate = argument_number(arguments, "rate", 0);
-        replay->dry_run = argument_given(arguments, "dry-run");
-        replay->started_ms = clock_now_ms();
-        status = run_replay(replay, arguments);
+        status = set_up(replay, arguments, walk) < 0 ? dlq_fail(arguments, walk, &replay->err) : run_replay(replay);
+        kafka_transactions_free(replay->transactions);
         kafka_client_free(replay->kafka);
-        arena_free(replay->arena);
+        dlq_echo_free(replay->echo);
+        batch_fini(&replay->batch);
         free(replay);
         return status;
 }

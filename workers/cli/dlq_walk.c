@@ -20,6 +20,7 @@ static bool on_record(void *user, const struct record *record)
         struct letter letter;
 
         letter_read(&letter, record, visit->kind);
+        dlq_states_tell(visit->walk->states, &letter);
         if (letter_matches(&letter, &visit->walk->filter))
                 visit->stopped = !visit->on_letter(visit->user, &letter);
         return !visit->stopped;
@@ -71,7 +72,8 @@ static void on_found(void *user, const struct record *record)
         struct letter letter;
 
         letter_read(&letter, record, visit->kind);
-        visit->on_letter(visit->user, &letter);
+        dlq_states_tell(visit->walk->states, &letter);
+        visit->stopped = !visit->on_letter(visit->user, &letter);
 }
 
 /* The kind whose dlq the topic is, under any of the settings' prefixes; -1: it is none. */
@@ -108,8 +110,63 @@ int dlq_find(const struct dlq_walk *walk, const char *place, bool (*on_letter)(v
         return kafka_read_record(walk->kafka, topic, partition, offset, on_found, &visit, FIND_TIMEOUT_MS, ret_found, err);
 }
 
+struct each {
+        bool (*on_letter)(void *user, const struct letter *letter);
+        void *user;
+        bool stopped;
+};
+
+static bool pass_on(void *user, const struct letter *letter)
+{
+        struct each *each = user;
+
+        each->stopped = !each->on_letter(each->user, letter);
+        return !each->stopped;
+}
+
+/* Is the letter named by an earlier word, too? */
+static bool is_again(const struct arguments *arguments, size_t word)
+{
+        char topic[2][TOPIC_NAME_BYTES];
+        int32_t partition[2];
+        int64_t offset[2];
+
+        if (!letter_parse_place(arguments->words[word], topic[0], &partition[0], &offset[0]))
+                return false;
+        for (size_t i = 1; i < word; i++)
+                if (letter_parse_place(arguments->words[i], topic[1], &partition[1], &offset[1]) && offset[0] == offset[1] &&
+                    partition[0] == partition[1] && strcmp(topic[0], topic[1]) == 0)
+                        return true;
+        return false;
+}
+
+int dlq_each(const struct dlq_walk *walk, const struct arguments *arguments,
+             bool (*on_letter)(void *user, const struct letter *letter), void *user, int64_t *ret_missing, struct error *err)
+{
+        struct each each = {.on_letter = on_letter, .user = user};
+        bool found;
+
+        if (ret_missing)
+                *ret_missing = 0;
+        if (arguments->word_count < 2)
+                return dlq_walk(walk, on_letter, user, err);
+        for (size_t i = 1; i < arguments->word_count && !each.stopped; i++) {
+                if (is_again(arguments, i))
+                        continue;
+                if (dlq_find(walk, arguments->words[i], pass_on, &each, &found, err) < 0)
+                        return -1;
+                if (!found && ret_missing) {
+                        argument_fail(arguments, EXIT_FAILED, "there is no letter %s", arguments->words[i]);
+                        ++*ret_missing;
+                }
+        }
+        return 0;
+}
+
 int dlq_fail(const struct arguments *arguments, const struct dlq_walk *walk, const struct error *err)
 {
+        if (err->code == CODE_SCHEMA)
+                return argument_fail(arguments, EXIT_USAGE, "%s", err->message);
         return argument_fail(arguments, EXIT_FAILED, "Kafka (%s): %s; --kafka HOST:PORT names another broker",
                              walk->settings->kafka.brokers, err->message);
 }

@@ -63,7 +63,8 @@ static int enter(struct job_input *input, struct error *err)
                 return io_fault(err, input->path);
         input->depth++;
         if (level->count > JOB_FOLDER_ENTRIES_MAX)
-                return error_set(err, CODE_SCHEMA, "%.160s: more than %d entries in one folder", input->path, JOB_FOLDER_ENTRIES_MAX);
+                return error_set(err, CODE_SCHEMA, "%.160s: more than %d entries in one folder", input->path,
+                                 JOB_FOLDER_ENTRIES_MAX);
         return 0;
 }
 
@@ -91,7 +92,8 @@ static int next_file(struct job_input *input, struct error *err)
                         leave(input);
                         continue;
                 }
-                len = snprintf(input->path + level->path_len, sizeof input->path - level->path_len, "/%s", level->entries[level->at++]->d_name);
+                len = snprintf(input->path + level->path_len, sizeof input->path - level->path_len, "/%s",
+                               level->entries[level->at++]->d_name);
                 if (len < 0 || (size_t)len >= sizeof input->path - level->path_len)
                         return error_set(err, CODE_SCHEMA, "a path has more than %d bytes", PATH_BYTES - 1);
                 if (lstat(input->path, &st) != 0)
@@ -310,7 +312,8 @@ void job_document_id(const char *path, char ret_id[JOB_DOCUMENT_ID_BYTES])
 
         for (size_t i = 0; i < n; i++) {
                 const char c = path[i];
-                const bool same = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+                const bool same = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                                  c == '_' || c == '-';
 
                 ret_id[i] = same ? c : c == '/' ? ':' : '_';
                 changed |= !same && c != '/';

@@ -405,6 +405,21 @@ static int check_value(enum kind kind, enum lane lane, const struct settings *se
 
 enum origin { FROM_OPTIONS, FROM_TEXT, FROM_FILE };
 
+/* What a job adds to each of its lines. */
+static int add_job(json_t *common, const json_t *tree, const struct request_text *request, struct error *err)
+{
+        const json_t *named = json_object_get(tree, "job");
+
+        if (request->job && named && (!json_is_string(named) || strcmp(json_string_value(named), request->job) != 0))
+                return error_set(err, CODE_SCHEMA, "job: the line names another job");
+        if (request->job)
+                json_object_set_new(common, "job", json_string(request->job));
+        if (request->otherwise_timeout_ms > 0 && !json_object_get(tree, "timeout_ms") && !json_object_get(tree, "deadline") &&
+            !json_object_get(common, "timeout_ms") && !json_object_get(common, "deadline"))
+                json_object_set_new(common, "timeout_ms", json_integer(request->otherwise_timeout_ms));
+        return 0;
+}
+
 /* tree: the members given; raw: their text, data NULL where there is none; fields_tree: what field options add. */
 static int finish(const struct arguments *arguments, enum kind kind, enum lane lane, const struct settings *settings, json_t *tree,
                   struct span raw, json_t *fields_tree, enum origin origin, struct request_text *request, struct error *err)
@@ -415,7 +430,7 @@ static int finish(const struct arguments *arguments, enum kind kind, enum lane l
         AUTO_JSON *with_id = json_object();
         char id[REQUEST_ID_BYTES];
 
-        if (!common || merge_missing(extra, fields_tree, tree, false, err) < 0)
+        if (!common || add_job(common, tree, request, err) < 0 || merge_missing(extra, fields_tree, tree, false, err) < 0)
                 return -1;
         if (!json_object_get(tree, "id")) {
                 body = json_copy(tree);
@@ -423,6 +438,8 @@ static int finish(const struct arguments *arguments, enum kind kind, enum lane l
                         return no_memory(err);
                 if (argument_given(arguments, "id"))
                         snprintf(id, sizeof id, "%s", argument_string(arguments, "id"));
+                else if (request->otherwise_id)
+                        snprintf(id, sizeof id, "%s", request->otherwise_id);
                 else if ((origin == FROM_FILE ? make_content_id(kind, body, id, err) : make_uuid(id, err)) < 0)
                         return -1;
                 json_object_set_new(with_id, "id", json_string(id));

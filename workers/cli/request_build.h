@@ -84,6 +84,10 @@ struct request_text {
         struct buffer value; /* what is published */
         char id[REQUEST_ID_BYTES], tenant[REQUEST_TENANT_BYTES];
         char key[REQUEST_KEY_BYTES]; /* the record's: tenant/document for ingest, else the id */
+        /* For lines of a job, set by the caller and borrowed; NULL, 0: nothing of the kind. */
+        const char *job;            /* every line belongs to it */
+        const char *otherwise_id;   /* of a line that has none */
+        int64_t otherwise_timeout_ms; /* of one with neither timeout nor deadline */
 };
 void request_text_init(struct request_text *request, size_t bytes_max);
 void request_text_fini(struct request_text *request);

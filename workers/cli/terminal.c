@@ -43,7 +43,7 @@ void terminal_json(FILE *out, struct span json)
         json_t *tree;
 
         if (isatty(fileno(out)) == 1) {
-                tree = json_loadb(json.data, json.len, JSON_DECODE_ANY, NULL);
+                tree = json_loadb(json.data, json.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
                 json_dumpf(tree, out, JSON_ENSURE_ASCII | JSON_COMPACT | JSON_ENCODE_ANY);
                 json_decref(tree);
         } else {
@@ -215,14 +215,14 @@ static void draw(struct progress *progress, double share, int64_t count, const c
         terminal_count(text, sizeof text, count);
         buffer_string(&line, text);
         if (elapsed_ms > 200) {
-                terminal_count(text, sizeof text, count * 1000 / elapsed_ms);
+                terminal_count(text, sizeof text, (count - progress->from_count) * 1000 / elapsed_ms);
                 buffer_printf(&line, "  %s/s", text);
         }
         if (last) {
                 terminal_duration(text, sizeof text, elapsed_ms);
                 buffer_printf(&line, "  in %s", text);
-        } else if (share > 0.01) {
-                terminal_duration(text, sizeof text, (int64_t)((double)elapsed_ms * (1 - share) / share));
+        } else if (share - progress->from_share > 0.01) {
+                terminal_duration(text, sizeof text, (int64_t)((double)elapsed_ms * (1 - share) / (share - progress->from_share)));
                 buffer_printf(&line, "  ETA %s", text);
         }
         if (note && *note)

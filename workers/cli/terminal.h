@@ -44,6 +44,8 @@ struct progress {
         FILE *out;
         const char *label; /* borrowed */
         int64_t started_ms, drawn_ms;
+        double from_share;  /* what was done before: rate and ETA are of the rest */
+        int64_t from_count;
         bool drawn;
 };
 void progress_init(struct progress *progress, FILE *out, const char *label);

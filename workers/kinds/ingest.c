@@ -55,9 +55,9 @@ struct ingestion {
         struct error why; /* it is being unlocked */
 };
 
-static int no_memory(struct error *err)
+static int no_memory(const struct task *task, struct error *err)
 {
-        return error_set(err, CODE_TOO_LARGE, "the document needs more memory than one request may take");
+        return error_set(err, arena_ok(task->arena) ? buffer_fault(&task->out) : arena_fault(task->arena), "the document needs more memory than one request may take");
 }
 
 static void on_sent(struct op *op)
@@ -105,7 +105,7 @@ static int begin(struct task *task, struct error *err)
         struct ingestion *work = arena_alloc(task->arena, sizeof *work);
 
         if (!work)
-                return no_memory(err);
+                return no_memory(task, err);
         work->shelf = workshop_shelf(task->shop, fields->collection);
         work->collection = settings_collection(task->settings, fields->collection.data, fields->collection.len);
         if (!work->shelf || !work->collection)
@@ -183,7 +183,7 @@ static int prepare_vectors(struct task *task, struct error *err)
         work->batch = model->batch_max > 0 ? (size_t)model->batch_max : 32;
         work->vectors = arena_alloc(task->arena, (work->chunk_count + 1) * sizeof *work->vectors);
         work->texts = arena_alloc(task->arena, work->batch * sizeof *work->texts);
-        return work->vectors && work->texts ? 0 : no_memory(err);
+        return work->vectors && work->texts ? 0 : no_memory(task, err);
 }
 
 /* What is embedded is what is indexed: title and text. */
@@ -198,7 +198,7 @@ static int embed_batch(struct task *task, struct error *err)
                 collection_indexed_text(&task->out, fields->title, work->chunks[work->embedded + i].text);
                 work->texts[i] = (struct span){arena_copy(task->arena, buffer_view(&task->out)), task->out.len};
                 if (!buffer_ok(&task->out) || !work->texts[i].data)
-                        return no_memory(err);
+                        return no_memory(task, err);
         }
         task->call = (struct call){.op = task->call.op};
         task->call.embed.texts = work->texts;
@@ -253,6 +253,8 @@ static int send_chunk(struct task *task, struct sending *sending, size_t n, stru
 
         buffer_init(&key, KEY_BYTES);
         collection_chunk_key(&key, record.tenant, record.document, record.n);
+        if (!buffer_ok(&key))
+                return error_set(err, buffer_fault(&key), "no room for a record's key");
         buffer_reset(&task->out);
         if (collection_encode_chunk(&task->out, &record, err) < 0)
                 return -1;
@@ -260,13 +262,15 @@ static int send_chunk(struct task *task, struct sending *sending, size_t n, stru
         return 0;
 }
 
-static int send_tombstone(struct task *task, struct sending *sending, size_t n)
+static int send_tombstone(struct task *task, struct sending *sending, size_t n, struct error *err)
 {
         const struct ingest_fields *fields = &task->request.steps[task->step].ingest;
         AUTO_BUFFER key = {0};
 
         buffer_init(&key, KEY_BYTES);
         collection_chunk_key(&key, task->request.tenant, fields->document, (int64_t)n);
+        if (!buffer_ok(&key)) /* half a key would be another record's */
+                return error_set(err, buffer_fault(&key), "no room for a record's key");
         send(task, sending, buffer_view(&key), (struct span){NULL, 0});
         return 0;
 }
@@ -280,6 +284,8 @@ static int send_document(struct task *task, struct sending *sending, struct erro
 
         buffer_init(&key, KEY_BYTES);
         collection_document_key(&key, task->request.tenant, fields->document);
+        if (!buffer_ok(&key))
+                return error_set(err, buffer_fault(&key), "no room for a record's key");
         if (!fields->delete_document) {
                 buffer_reset(&task->out);
                 if (collection_encode_document(&task->out, task->request.tenant, fields->document, work->claim.version,
@@ -326,7 +332,7 @@ static bool send_all(struct task *task, size_t count, size_t first, struct error
                 sending->again = false;
                 failed = task->phase == PHASE_SEND       ? send_chunk(task, sending, sending->n, err)
                          : task->phase == PHASE_DOCUMENT ? send_document(task, sending, err)
-                                                         : send_tombstone(task, sending, sending->n);
+                                                         : send_tombstone(task, sending, sending->n, err);
                 if (failed < 0)
                         return true;
         }

@@ -57,16 +57,16 @@ static int begin(struct task *task, struct error *err)
         char *schema;
 
         if (!work || build_messages(task, work, err) < 0)
-                return work ? -1 : error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+                return work ? -1 : error_set(err, arena_fault(task->arena), "the request needs more memory than one may take");
         if (fields->response_schema) {
                 bytes = json_dumpb(fields->response_schema, NULL, 0, JSON_COMPACT);
                 schema = arena_alloc_raw(task->arena, bytes + 1);
-                if (schema)
-                        json_dumpb(fields->response_schema, schema, bytes, JSON_COMPACT);
+                if (bytes == 0 || (schema && json_dumpb(fields->response_schema, schema, bytes, JSON_COMPACT) != bytes))
+                        arena_starve(task->arena); /* jansson had no memory */
                 work->schema = (struct span){schema, bytes};
         }
         if (!arena_ok(task->arena))
-                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+                return error_set(err, arena_fault(task->arena), "the request needs more memory than one may take");
         task->work = work;
         return 0;
 }
@@ -96,7 +96,7 @@ enum step llm_run(struct task *task, struct error *err)
         work = task->work;
         if (kind_called(task, err) == 0 &&
             citations_find(task->call.text, task->passages.list, task->passages.count, task->arena, &work->citations) < 0)
-                error_set(err, CODE_TOO_LARGE, "the answer needs more memory than one request may take");
+                error_set(err, arena_fault(task->arena), "the answer needs more memory than one request may take");
         return STEP_DONE;
 }
 

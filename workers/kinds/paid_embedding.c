@@ -46,7 +46,7 @@ static int name_field(struct task *task, size_t model, struct error *err)
                 buffer_span(&task->out, task->call.embed.texts[i]);
         }
         if (!buffer_ok(&task->out))
-                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+                return error_set(err, buffer_fault(&task->out), "the request needs more memory than one may take");
         digest_sha256_hex(buffer_view(&task->out), hex);
         snprintf(task->paid.field, sizeof task->paid.field, "call:%zu:%.*s", task->step, DIGEST_DIGITS, hex);
         return 0;
@@ -157,6 +157,8 @@ static enum step recall(struct task *task, size_t model, struct error *err)
         op_reset(&task->op);
         if (task->recall.found && read_entry(task, buffer_view(&task->out)))
                 task->paid.phase = PAID_ENDED;
+        else if (!arena_ok(task->arena)) /* it is there, and can't be taken: no reason to pay again */
+                return error_set(err, arena_fault(task->arena), "an answer needs more memory than one request may take"), STEP_DONE;
         else
                 start_call(task, model);
         return STEP_MORE;

@@ -35,7 +35,7 @@ static int begin(struct task *task, struct error *err)
                 work->order = arena_alloc(task->arena, (passages->count + 1) * sizeof *work->order);
         }
         if (!arena_ok(task->arena))
-                return error_set(err, CODE_TOO_LARGE, "the documents need more memory than one request may take");
+                return error_set(err, arena_fault(task->arena), "the documents need more memory than one request may take");
         for (size_t i = 0; i < passages->count; i++)
                 work->texts[i] = passages->list[i].text;
         task->work = work;
@@ -63,7 +63,7 @@ static int take_best(struct task *task, struct error *err)
         work->count = top < task->passages.count ? top : task->passages.count;
         list = arena_alloc(task->arena, (work->count + 1) * sizeof *list);
         if (!list)
-                return error_set(err, CODE_TOO_LARGE, "the documents need more memory than one request may take");
+                return error_set(err, arena_fault(task->arena), "the documents need more memory than one request may take");
         for (size_t i = 0; i < work->count; i++)
                 list[i] = work->from[work->order[i].index];
         task->passages.list = list;
@@ -128,7 +128,7 @@ int rerank_recall(struct task *task, const json_t *result, struct error *err)
                 return -1;
         list = arena_alloc(task->arena, (count + 1) * sizeof *list);
         if (!list)
-                return error_set(err, CODE_TOO_LARGE, "the documents need more memory than one request may take");
+                return error_set(err, arena_fault(task->arena), "the documents need more memory than one request may take");
         for (size_t i = 0; i < count; i++) {
                 json_int_t index = json_integer_value(json_object_get(json_array_get(results, i), "index"));
 

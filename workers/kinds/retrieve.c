@@ -26,7 +26,7 @@ static int begin(struct task *task, struct error *err)
         struct shelf *shelf = workshop_shelf(task->shop, fields->collection);
 
         if (!work)
-                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+                return error_set(err, arena_fault(task->arena), "the request needs more memory than one may take");
         if (!shelf || !shelf->collection || !settings_collection(task->settings, fields->collection.data, fields->collection.len))
                 return error_set(err, CODE_UNKNOWN_COLLECTION, "collection: there is none of that name");
         work->shelf = shelf;
@@ -52,7 +52,7 @@ static int begin(struct task *task, struct error *err)
         work->at_least_count = fields->at_least_count;
         work->at_least = arena_alloc(task->arena, (fields->at_least_count + 1) * sizeof *work->at_least);
         if (!work->at_least)
-                return error_set(err, CODE_TOO_LARGE, "the request needs more memory than one may take");
+                return error_set(err, arena_fault(task->arena), "the request needs more memory than one may take");
         for (size_t i = 0; i < fields->at_least_count; i++)
                 work->at_least[i] = (struct collection_position){fields->at_least[i].partition, fields->at_least[i].offset};
         task->work = work;
@@ -119,7 +119,7 @@ static int hand_on(struct task *task, struct error *err)
         struct passage *list = arena_alloc(task->arena, (work->result.count + 1) * sizeof *list);
 
         if (!list)
-                return error_set(err, CODE_TOO_LARGE, "the hits need more memory than one request may take");
+                return error_set(err, arena_fault(task->arena), "the hits need more memory than one request may take");
         for (size_t i = 0; i < work->result.count; i++) {
                 const struct search_hit *hit = &work->result.hits[i];
 
@@ -219,7 +219,7 @@ int retrieve_recall(struct task *task, const json_t *result, struct error *err)
                                            .text = string_member(hit, "text", task->arena)};
         }
         if (!arena_ok(task->arena))
-                return error_set(err, CODE_TOO_LARGE, "the hits need more memory than one request may take");
+                return error_set(err, arena_fault(task->arena), "the hits need more memory than one request may take");
         task->passages = (struct passages){true, task->request.steps[task->step].retrieve.query, list, count};
         return 0;
 }

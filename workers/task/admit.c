@@ -14,7 +14,7 @@
 #include "workers/task/task.h"
 #include "workers/workshop.h"
 
-enum { GATES_MAX = 1024, BUDGET_MEMORY_WAIT_MS = 2000 };
+enum { GATES_MAX = 1024, BUDGET_MEMORY_WAIT_MS = 2000, BUDGET_MEMORY_SHARE = 8 };
 
 struct gate {
         char *name;
@@ -174,6 +174,14 @@ static bool is_repeat(const struct task *task)
         return task->last.class == ERR_DEPENDENCY && task->last.code != CODE_RATE_LIMITED;
 }
 
+/* Those who wait for the budget in memory are few: the places are for first calls, which pay for the repeats. */
+static void leave_queue(struct task *task)
+{
+        if (task->admission.budget_since_ms)
+                retry_budget_unqueue(&provider_gate(task)->budget);
+        task->admission.budget_since_ms = 0;
+}
+
 static enum admission ask_budget(struct task *task, int64_t now, int64_t *ret_wait_ms)
 {
         struct gate *gate = provider_gate(task);
@@ -187,12 +195,15 @@ static enum admission ask_budget(struct task *task, int64_t now, int64_t *ret_wa
                 return ADMIT_GO;
         if (retry_budget_take(&gate->budget, now)) {
                 task->admission.repeating = true;
-                task->admission.budget_since_ms = 0;
+                leave_queue(task);
                 return ADMIT_GO;
         }
         *ret_wait_ms = retry_budget_wait_ms(&gate->budget, now, chance);
-        if (!task->admission.budget_since_ms)
+        if (!task->admission.budget_since_ms) {
+                if (!retry_budget_queue(&gate->budget, 1 + (size_t)task->settings->worker.inflight_max / BUDGET_MEMORY_SHARE))
+                        return ADMIT_LATER;
                 task->admission.budget_since_ms = now;
+        }
         return now - task->admission.budget_since_ms >= BUDGET_MEMORY_WAIT_MS ? ADMIT_LATER : ADMIT_WAIT;
 }
 
@@ -205,6 +216,17 @@ static enum admission ask_time(struct task *task, size_t model, int64_t now, str
         error_set(err, CODE_DEADLINE, "refused before the call: the model's p95 is %lld ms, %lld ms are left",
                   (long long)latency_p95(latency, now, NULL), (long long)(task->deadline - now));
         return ADMIT_REFUSE;
+}
+
+/* Do those who wait for the guard take the places of other kinds? Intake stops for theirs at half of all places, but those who were under
+ * way come on top. */
+static bool flood_crowds(const struct task *task)
+{
+        size_t waiting = 0;
+
+        for (size_t kind = 0; kind < KIND_COUNT; kind++)
+                waiting += task->shop->flooded[kind];
+        return waiting > (size_t)task->settings->worker.inflight_max * 3 / 4;
 }
 
 enum admission admit_call(struct task *task, int64_t *ret_wait_ms, struct error *err)
@@ -226,8 +248,8 @@ enum admission admit_call(struct task *task, int64_t *ret_wait_ms, struct error 
                 switch (flood_gate(task->shop->gates->flood, kind_of_step(task), provider_name(task), now, &pass)) {
                 case FLOOD_WAIT:
                         set_flooded(task, true);
-                        *ret_wait_ms = pass.wait_ms;
-                        return ADMIT_WAIT;
+                        *ret_wait_ms = flood_crowds(task) ? 1 : pass.wait_ms;
+                        return flood_crowds(task) ? ADMIT_LATER : ADMIT_WAIT;
                 case FLOOD_PROBE:
                         task->admission.probe = pass.probe;
                         break;
@@ -246,11 +268,22 @@ enum admission admit_call(struct task *task, int64_t *ret_wait_ms, struct error 
 void admit_called(struct task *task)
 {
         const struct call *call = &task->call;
+        enum error_code code = call->op.err.code;
+        bool cut = code == CODE_TIMEOUT || (code == CODE_DEADLINE && call->provider_ms > 0); /* it would have taken longer: a lower bound */
 
-        if (call->served_from != SERVED_PROVIDER || (call->op.err.code != CODE_NONE && call->op.err.code != CODE_TIMEOUT) ||
+        if (call->served_from != SERVED_PROVIDER || (code != CODE_NONE && !cut) ||
             task->settings->providers[task->settings->models[call->model].provider].type == PROVIDER_LOCAL)
                 return;
         latency_note(&model_gate(task, call->model)->latency, clock_now_ms(), call->provider_ms);
+}
+
+static void show_guard(enum kind kind, const char *provider, bool tripped)
+{
+        char labels[128];
+
+        snprintf(labels, sizeof labels, "kind=\"%s\",provider=\"%.64s\"", kind_names[kind], provider);
+        metrics_set(metrics_gauge("millrace_flood_guard_tripped", "1: a flood of failures has stopped the intake of this kind and provider", labels),
+                    tripped ? 1 : 0);
 }
 
 static void end_probe(struct task *task, enum flood_end end)
@@ -258,18 +291,21 @@ static void end_probe(struct task *task, enum flood_end end)
         uint64_t probe = task->admission.probe;
 
         task->admission.probe = 0;
-        if (probe && flood_probe_done(task->shop->gates->flood, kind_of_step(task), provider_name(task), probe, end, clock_now_ms()))
-                log_info("flood_guard_opened", "kind=%s provider=%s", kind_names[kind_of_step(task)], provider_name(task));
+        if (!probe || !flood_probe_done(task->shop->gates->flood, kind_of_step(task), provider_name(task), probe, end, clock_now_ms()))
+                return;
+        show_guard(kind_of_step(task), provider_name(task), false);
+        log_info("flood_guard_opened", "kind=%s provider=%s", kind_names[kind_of_step(task)], provider_name(task));
 }
 
-void admit_attempt_ended(struct task *task, const struct error *err)
+bool admit_attempt_ended(struct task *task, const struct error *err)
 {
         if (!task->admission.known)
-                return;
+                return false;
         if (task->admission.repeating)
                 retry_budget_ended(&provider_gate(task)->budget, clock_now_ms(), err->class == ERR_DEPENDENCY);
         task->admission.repeating = false;
         end_probe(task, flood_end_of(err->code));
+        return flood_end_of(err->code) == FLOOD_FAILED && flood_tripped(task->shop->gates->flood, kind_of_step(task), provider_name(task));
 }
 
 void admit_left(struct task *task)
@@ -280,7 +316,7 @@ void admit_left(struct task *task)
         if (task->admission.repeating)
                 retry_budget_return(&provider_gate(task)->budget);
         task->admission.repeating = false;
-        task->admission.budget_since_ms = 0;
+        leave_queue(task);
         end_probe(task, FLOOD_SILENT);
 }
 
@@ -299,6 +335,7 @@ void admit_ended(struct task *task, enum error_code code)
         if (!trips)
                 trips = metrics_counter("millrace_flood_guard_trips_total", "Times that a flood of failures stopped the intake of a kind and provider", NULL);
         metrics_add(trips, 1);
+        show_guard(kind, provider_name(task), true);
         log_error("flood_guard_tripped", "kind=%s provider=%s reason=too many dependency failures: intake stops, one record at a time is tried",
                   kind_names[kind], provider_name(task));
 }

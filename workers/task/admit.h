@@ -32,8 +32,9 @@ enum admission { ADMIT_GO, ADMIT_WAIT, ADMIT_LATER, ADMIT_REFUSE };
 enum admission admit_call(struct task *task, int64_t *ret_wait_ms, struct error *err);
 /* The provider has answered task->call, or failed: what its time tells. */
 void admit_called(struct task *task);
-/* The attempt has ended; err->code CODE_NONE: well. */
-void admit_attempt_ended(struct task *task, const struct error *err);
+/* The attempt has ended; err->code CODE_NONE: well. True: it failed in an outage that the flood guard knows of, so that it burns no attempt and
+ * ends nothing: the task should ask to be admitted again, and wait for a probe to go well. */
+bool admit_attempt_ended(struct task *task, const struct error *err);
 /* The task goes without having ended its attempt: the places it held are free. Idempotent. */
 void admit_left(struct task *task);
 /* The record ends: with an answer (CODE_NONE), or the failure that its letter will name. */

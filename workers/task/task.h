@@ -2,10 +2,13 @@
  *
  *                 ┌──────────────── claim lost ────────────────┐
  *                 ▼                                            │
- *   DECODE ─► CLAIM ─► RECALL ─► ADMIT ─► ATTEMPT ─► CALL ─► KEEP ─► (next step: ADMIT) ─► STORE ─► COMMIT ─► DONE
+ *   DECODE ─► CLAIM ─► RECALL ─► ADMIT ─► ATTEMPT ─► CALL ─► KEEP ─► (next step: ADMIT) ─► STORE ─► (COUNT) ─► COMMIT ─► DONE
  *     │         │                  ▲                   │ │                                   ▲         ▲
  *     │         │                  └─BACKOFF◄──────────┘ ├─► RELEASE ─► RETRY | HANDOVER ────┼─────────┤
  *     └─────────┴────────────────────────────────────────┴─► LETTER ─────────────────────────┴─────────┘
+ *
+ * COUNT is for records of a job (task_job.c). Those of a paused one go from DECODE to RETRY, those of a cancelled one from CLAIM or ADMIT to
+ * CANCEL: a cancelled result, and COUNT.
  *
  * Each state is one short function that goes on (STEP_MORE), waits for an op or a timer (STEP_WAIT), or ends (STEP_DONE). Nothing but the
  * loop's ready list runs a task. What a provider was paid for is never thrown away: steps and embeddings go to the ledger at once, and a task
@@ -86,6 +89,7 @@ struct task {
 
         char holder[CLAIM_HOLDER_MAX + 1];         /* names this process and this record */
         struct claim claim;
+        int64_t take;                              /* the number under which the claim is being asked for; 0: it is not */
         struct claim_answer claim_answer;
         struct claim_renewal renewal;
         struct op renew_op;

@@ -213,7 +213,7 @@ static enum step start_store(struct task *task)
         if (!write)
                 return task_try_again(task);
         if (!task_render_result(task)) {
-                if (task->failed)
+                if (task->failed || buffer_fault(&task->out) == CODE_INTERNAL) /* once there is memory */
                         return task_try_again(task);
                 error_set(&err, CODE_TOO_LARGE, "the result takes more memory than one may");
                 return task_fail(task, &err);

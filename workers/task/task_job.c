@@ -54,7 +54,8 @@ enum step task_step_cancel(struct task *task)
         if (task->op.state == OP_IDLE) {
                 if (!task_render_result(task))
                         return task_try_again(task);
-                result_cancel(task->shop->redis, &task->op, &task->claim, buffer_view(&task->out), task_result_ttl_s(task), &task->stored);
+                result_cancel(task->shop->redis, &task->op, &task->claim, buffer_view(&task->out), task_result_ttl_s(task),
+                              &task->stored);
                 return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
         }
         task->claimed = false;
@@ -77,10 +78,10 @@ enum step task_end(struct task *task)
 
 static enum job_outcome outcome_of(enum claim_status status)
 {
-        return status == CLAIM_OK          ? JOB_ENDED_OK
-               : status == CLAIM_CANCELLED ? JOB_ENDED_CANCELLED
-               : status == CLAIM_EXPIRED   ? JOB_ENDED_EXPIRED
-                                           : JOB_ENDED_FAILED;
+        return status == CLAIM_OK        ? JOB_ENDED_OK
+             : status == CLAIM_CANCELLED ? JOB_ENDED_CANCELLED
+             : status == CLAIM_EXPIRED   ? JOB_ENDED_EXPIRED
+                                         : JOB_ENDED_FAILED;
 }
 
 /* As this task ended it, or as the claim says that another did. */
@@ -96,10 +97,10 @@ static void begin_tally(struct task *task)
                 task->tally.phase = TALLY_READ;
                 return;
         }
-        end->outcome = task->cancelled                       ? JOB_ENDED_CANCELLED
-                       : !task->failed                       ? JOB_ENDED_OK
-                       : task->last.code == CODE_DEADLINE    ? JOB_ENDED_EXPIRED
-                                                             : JOB_ENDED_FAILED;
+        end->outcome = task->cancelled                  ? JOB_ENDED_CANCELLED
+                     : !task->failed                    ? JOB_ENDED_OK
+                     : task->last.code == CODE_DEADLINE ? JOB_ENDED_EXPIRED
+                                                        : JOB_ENDED_FAILED;
         end->code = task->last.code;
         end->input_tokens = task->outcome.usage.input_tokens;
         end->output_tokens = task->outcome.usage.output_tokens;
@@ -114,7 +115,8 @@ static void read_tally(struct task *task)
         const struct span text = buffer_view(&task->out);
         json_t *tree = task->tally.read.found ? json_loadb(text.data, text.len, 0, NULL) : NULL;
         const json_t *usage = json_object_get(tree, "usage"), *error = json_object_get(tree, "error");
-        const char *class = json_string_value(json_object_get(error, "class")), *code = json_string_value(json_object_get(error, "code"));
+        const char *class = json_string_value(json_object_get(error, "class")),
+                   *code = json_string_value(json_object_get(error, "code"));
         struct job_end *end = &task->tally.end;
 
         end->input_tokens = json_integer_value(json_object_get(usage, "input_tokens"));
@@ -128,8 +130,8 @@ static void read_tally(struct task *task)
 
 static enum step give_up_count(struct task *task)
 {
-        log_error("job_not_counted", "id=%.*s job=%.*s reason=%s", (int)task->request.id.len, task->request.id.data, (int)task->request.job.len,
-                  task->request.job.data, task->op.err.message);
+        log_error("job_not_counted", "id=%.*s job=%.*s reason=%s", (int)task->request.id.len, task->request.id.data,
+                  (int)task->request.job.len, task->request.job.data, task->op.err.message);
         return task_move(task, TASK_COMMIT);
 }
 

@@ -153,8 +153,11 @@ static void note_failure(struct task *task, const struct error *err)
 /* The end: a letter, and a result that says so. */
 enum step task_fail(struct task *task, const struct error *err)
 {
+        /* What waited for its next attempt until the deadline died of the last one. */
+        enum error_code cause = err->code == CODE_DEADLINE && task->last.class == ERR_DEPENDENCY && task->last.code != CODE_RATE_LIMITED ? task->last.code : err->code;
+
         note_failure(task, err);
-        admit_ended(task, err->code);
+        admit_ended(task, cause);
         task->failed = true;
         task->answered = false;
         return task_move(task, TASK_LETTER);
@@ -258,6 +261,8 @@ static enum step step_decode(struct task *task)
         enum lane lane = LANE_BULK;
         int failed;
 
+        if (ev_is_active(&task->timer))
+                return STEP_WAIT;
         for (int i = 0; i < LANE_COUNT; i++)
                 limits.lane_timeout_ms[i] = settings->lanes[i].timeout_ms;
         error_clear(&err);
@@ -265,12 +270,17 @@ static enum step step_decode(struct task *task)
         if (lane == LANE_COUNT)
                 lane = LANE_BULK;
         failed = envelope_decode(&task->delivery, kind, lane, &limits, task->arena, &task->out, &task->request, &err);
+        if (failed < 0 && err.code == CODE_INTERNAL) { /* no memory: what the record says is not known yet, so nothing may be said of it */
+                envelope_release(&task->request);
+                arena_forgive(task->arena);
+                return task_try_again(task);
+        }
         if (task->request.id.len && check_tenant(task, failed < 0 ? NULL : &err) < 0) {
                 failed = -1;
                 task->request.id.len = 0; /* nothing is written in another tenant's name */
         }
         task->weight = failed < 0 ? 0 : weigh(&task->request.steps[0]);
-        task->deadline = task->started_ms + (task->request.deadline_wall_ms - wall_ms);
+        task->deadline = clock_now_ms() + (task->request.deadline_wall_ms - wall_ms);
         task->queued_ms = wall_ms > task->request.origin_timestamp_ms ? wall_ms - task->request.origin_timestamp_ms : 0;
         task->outcome.served_from = served_names[SERVED_PROVIDER];
         if (failed < 0) {
@@ -281,7 +291,9 @@ static enum step step_decode(struct task *task)
                 task->last = err;
         }
         task->first_failed_wall_ms = task->request.first_failed_wall_ms;
-        if (!task->doomed && task->request.not_before_wall_ms > wall_ms && !first_delivery(task) && task_remaining_ms(task) > 0) {
+        /* A retry written in the future: the clock was set back, and nobody waits for it to come round. */
+        if (!task->doomed && task->request.not_before_wall_ms > wall_ms && task->delivery.timestamp_ms <= wall_ms && !first_delivery(task) &&
+            task_remaining_ms(task) > 0) {
                 task->attempts = task->request.attempts; /* its tier's delay has passed, its time has not come */
                 task->not_before_wall_ms = task->request.not_before_wall_ms;
                 task->step = task->request.first_step;
@@ -315,13 +327,14 @@ static char *put_number(char *at, uint64_t value, unsigned base)
         return at;
 }
 
-/* This process and this record: "w1/4711/18c2f…/5be0c2f1:3:17". Every record passes here: no printf. */
+/* This process and this delivery: "w1/4711/18c2f…/5be0c2f1:3:17:2". Its partition may go and come back while a task still has it (2: the
+ * assignment): the two deliveries must not take the claim from one another. Every record passes here: no printf. */
 static void name_holder(struct task *task)
 {
         size_t len = strlen(task->shop->holder);
         char *at = task->holder + len;
 
-        _Static_assert(sizeof task->shop->holder + 1 + 16 + 1 + 10 + 1 + 20 < sizeof task->holder, "the longest holder fits");
+        _Static_assert(sizeof task->shop->holder + 1 + 16 + 1 + 10 + 1 + 20 + 1 + 6 < sizeof task->holder, "the longest holder fits");
         memcpy(task->holder, task->shop->holder, len);
         *at++ = '/';
         at = put_number(at, digest_fnv1a(span_of(task->delivery.topic)), 16);
@@ -329,11 +342,14 @@ static void name_holder(struct task *task)
         at = put_number(at, (uint64_t)(uint32_t)task->delivery.partition, 10);
         *at++ = ':';
         at = put_number(at, (uint64_t)task->delivery.offset, 10);
+        *at++ = ':';
+        at = put_number(at, task->record->generation & 0xffffff, 16);
         task->claim.holder = (struct span){task->holder, (size_t)(at - task->holder)};
 }
 
 static void start_claim(struct task *task)
 {
+        static int64_t takes;
         int64_t ttl = task_result_ttl_s(task), dedupe = task->settings->redis.dedupe_ttl_s;
         struct claim_request request = {.lease_ms = task->settings->worker.claim_lease_ms,
                                         .fingerprint = {task->request.fingerprint, SHA256_HEX_BYTES - 1},
@@ -345,12 +361,15 @@ static void start_claim(struct task *task)
 
         if (!task->claim.holder.len)
                 name_holder(task);
+        if (!task->take)
+                task->take = ++takes;
+        request.take = task->take;
         task->claim.tenant = task->request.tenant;
         task->claim.id = task->request.id;
         task->claim.ttl_s = ttl > dedupe ? ttl : dedupe;
         kept = arena_alloc(task->scratch, sizeof *kept); /* borrowed until the op is done */
         if (!kept) {
-                task_wait(task, STORE_WAIT_MS);
+                task_try_again(task);
                 return;
         }
         *kept = request;
@@ -374,6 +393,7 @@ static void begin_anew(struct task *task)
 static enum step claim_granted(struct task *task)
 {
         task->claimed = true;
+        task->take = 0;
         task->claim.fence = task->claim_answer.fence;
         task->renewed_ms = clock_now_ms();
         if (task->answered) /* the claim had gone before the answer could be stored: it is paid for, and good */
@@ -450,11 +470,12 @@ static char *step_field(struct task *task)
         return arena_printf(task->scratch, "step:%zu:%.16s", task->step, task->request.fingerprint);
 }
 
-/* A finished step as outcome_render_step() wrote it. False: it is not one. */
+/* A finished step as outcome_render_step() wrote it. False: it is not one; with a fault of task->arena, memory was out. */
 static bool recall_step(struct task *task, struct span text)
 {
         struct outcome_step *step = &task->steps[task->step];
-        json_t *tree = json_loadb(text.data, text.len, 0, NULL), *result = json_object_get(tree, "result");
+        json_error_t why = {.text = ""};
+        json_t *tree = json_loadb(text.data, text.len, 0, &why), *result = json_object_get(tree, "result");
         const struct kind_row *kind = &kinds_table[task->request.steps[task->step].kind];
         json_int_t input = 0, output = 0, cached = 0, attempts = 0;
         double cost = 0;
@@ -464,12 +485,16 @@ static bool recall_step(struct task *task, struct span text)
         ok = tree && result && kind->recall &&
              json_unpack(tree, "{s:{s:I,s:I,s:I},s:{s:F},s:I}", "usage", "input_tokens", &input, "output_tokens", &output, "cached_tokens",
                          &cached, "cost", "amount", &cost, "attempts", &attempts) == 0;
+        if (!tree && !why.text[0])
+                arena_starve(task->arena); /* jansson says nothing where it had no memory */
         ok = ok && kind->recall(task, result, NULL) == 0;
         if (ok) {
                 size_t bytes = json_dumpb(result, NULL, 0, JSON_COMPACT);
 
                 copy = arena_alloc_raw(task->arena, bytes + 1);
-                ok = copy && json_dumpb(result, copy, bytes, JSON_COMPACT) == bytes;
+                ok = copy && bytes > 0 && json_dumpb(result, copy, bytes, JSON_COMPACT) == bytes;
+                if (!ok)
+                        arena_starve(task->arena);
                 *step = (struct outcome_step){.kind = task->request.steps[task->step].kind,
                                               .status = STATUS_OK,
                                               .result = {copy, ok ? bytes : 0},
@@ -490,6 +515,10 @@ static enum step step_recall(struct task *task)
                 return ret;
         if (task->op.state == OP_DONE) {
                 found = task->recall.found && recall_step(task, buffer_view(&task->out));
+                if (!found && !arena_ok(task->arena) && arena_fault(task->arena) == CODE_INTERNAL) {
+                        arena_forgive(task->arena); /* the step is there: not to be paid for again */
+                        return task_try_again(task);
+                }
                 op_reset(&task->op);
                 if (!found)
                         return task_move(task, TASK_ADMIT);
@@ -500,6 +529,8 @@ static enum step step_recall(struct task *task)
         buffer_reset(&task->out);
         task->recall.value = &task->out;
         task->text = span_of(step_field(task));
+        if (!task->text.data)
+                return task_try_again(task);
         ledger_get(task->shop->redis, &task->op, task->claim.tenant, task->claim.id, task->text, &task->recall);
         return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
 }
@@ -554,7 +585,7 @@ static enum step step_attempt(struct task *task)
         if (!task_op_ended(task, &ret))
                 return ret;
         if (task->op.state == OP_IDLE) {
-                claim_attempt(task->shop->redis, &task->op, &task->claim, task->settings->worker.claim_lease_ms, &task->renewal);
+                claim_attempt(task->shop->redis, &task->op, &task->claim, task->settings->worker.claim_lease_ms, task->attempts + 1, &task->renewal);
                 return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
         }
         if (task->renewal.lost) {
@@ -582,6 +613,7 @@ static enum step call_failed(struct task *task, const struct error *err)
         double chance = (double)random() / ((double)RAND_MAX + 1.0);
 
         note_failure(task, err);
+        arena_forgive(task->arena);
         task->paid.phase = PAID_BEGIN;
         task->may_recall = true;
         task->counted = err->code == CODE_RATE_LIMITED; /* which burns none: the one counted serves again */
@@ -605,6 +637,20 @@ static enum step call_failed(struct task *task, const struct error *err)
         return task_move(task, TASK_RELEASE);
 }
 
+/* The provider is out, and the flood guard knows: no attempt is burnt and no letter written; ADMIT lets it wait for a probe that goes well. */
+static enum step wait_out(struct task *task, const struct error *err)
+{
+        note_failure(task, err);
+        task->paid.phase = PAID_BEGIN;
+        task->may_recall = true;
+        task->counted = true;
+        task->uncount = 1;
+        task->phase = 0;
+        task_move(task, TASK_BACKOFF);
+        task_wait(task, 0);
+        return STEP_WAIT;
+}
+
 /* A chain's steps are rendered as they end; a single one goes straight into the result. */
 static enum step step_finished(struct task *task, const struct kind_row *kind)
 {
@@ -626,7 +672,7 @@ static enum step step_finished(struct task *task, const struct kind_row *kind)
         step->result = (struct span){arena_copy(task->arena, buffer_view(&task->out)), task->out.len};
         if (!buffer_ok(&task->out) || !step->result.data) {
                 step->result.len = 0;
-                error_set(&err, CODE_TOO_LARGE, "a step's result takes more memory than one may");
+                error_set(&err, buffer_ok(&task->out) ? arena_fault(task->arena) : buffer_fault(&task->out), "a step's result takes more memory than one may");
                 return task_fail(task, &err);
         }
         task->answered = task->step + 1 == task->request.step_count;
@@ -639,6 +685,7 @@ static enum step step_call(struct task *task)
         const struct kind_row *kind = &kinds_table[task->request.steps[task->step].kind];
         struct error err;
         enum step step;
+        bool outage;
 
         if (task->phase == 0) {
                 if (task_remaining_ms(task) <= 0)
@@ -657,9 +704,9 @@ static enum step step_call(struct task *task)
         op_reset(&task->op);
         op_reset(&task->call.op);
         task_unwait(task);
-        admit_attempt_ended(task, &err);
+        outage = admit_attempt_ended(task, &err);
         if (err.code != CODE_NONE)
-                return call_failed(task, &err);
+                return outage ? wait_out(task, &err) : call_failed(task, &err);
         return step_finished(task, kind);
 }
 
@@ -674,6 +721,8 @@ static enum step step_keep(struct task *task)
 
                 buffer_reset(&task->out);
                 outcome_render_step(&task->out, &task->steps[task->step]);
+                if (!field.data || !buffer_ok(&task->out))
+                        return task_try_again(task);
                 task->text = buffer_view(&task->out);
                 ledger_put(task->shop->redis, &task->op, &task->claim, field, task->text, &task->kept);
                 return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;

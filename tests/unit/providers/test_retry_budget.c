@@ -112,7 +112,7 @@ Test(retry_budget, the_trickle_follows_how_ill_the_provider_is)
 {
         static const struct {
                 int fails_of_100, a_second_max;
-        } rows[] = {{100, 1}, {70, 3}, {30, 10}, {10, 30}};
+        } rows[] = {{100, 1}, {70, 4}, {30, 14}, {10, 50}};
 
         for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
                 struct retry_budget b;
@@ -141,6 +141,19 @@ Test(retry_budget, an_unused_token_comes_back)
         take_all(&b, 0);
         retry_budget_return(&b);
         cr_assert(retry_budget_take(&b, 0));
+}
+
+Test(retry_budget, few_wait_in_memory)
+{
+        struct retry_budget b;
+
+        retry_budget_init(&b, 0);
+        cr_assert(retry_budget_queue(&b, 2));
+        cr_assert(retry_budget_queue(&b, 2));
+        cr_assert_not(retry_budget_queue(&b, 2));
+        retry_budget_unqueue(&b);
+        cr_assert(retry_budget_queue(&b, 2));
+        cr_assert_not(retry_budget_queue(&b, 0));
 }
 
 Test(retry_budget, bears_a_clock_that_goes_back)

@@ -10,6 +10,8 @@
 #include "config/settings_build.h"
 #include "queues/kafka/mock_broker.h"
 #include "workers/cli/commands.h"
+#include "workers/cli/dlq_echo.h"
+#include "workers/cli/dlq_mark.h"
 #include "workers/cli/dlq_replay.h"
 
 static struct arguments arguments;
@@ -38,13 +40,16 @@ static void set_up(void)
                 topic_request(topic, "enrich", (enum kind)kind, LANE_BULK);
                 cr_assert_eq(mock_broker_topic(broker, topic, 1, &err), 0, "%s", err.message);
         }
+        cr_assert_eq(mock_broker_topic(broker, "enrich.dlq.state", 2, &err), 0, "%s", err.message);
         kafka = kafka_client_new(settings, &err);
         cr_assert(kafka, "%s", err.message);
-        walk = (struct dlq_walk){.settings = settings, .kafka = kafka};
+        walk = (struct dlq_walk){.settings = settings, .kafka = kafka, .states = dlq_states_new(settings, &err)};
+        cr_assert(walk.states, "%s", err.message);
 }
 
 static void tear_down(void)
 {
+        dlq_states_free(walk.states);
         kafka_client_free(kafka);
         mock_broker_free(broker);
         settings_unref(settings);
@@ -62,6 +67,7 @@ static void put_letter(const char *topic, const char *value, const char *class, 
                 {"mr-dlq-error-message", SPAN("it \033[31m went wrong")},
                 {"mr-dlq-attempts", SPAN("5")},
                 {"mr-dlq-replays", SPAN("2")},
+                {"mr-dlq-step", SPAN("0")},
                 {"mr-dlq-failed-at", SPAN("2026-11-20T10:00:00.000Z")},
                 {"mr-dlq-original-topic", span_of(origin)},
         };
@@ -110,6 +116,7 @@ static void dlq(const char **words)
                 argv[argc] = (char *)(uintptr_t)words[argc];
         cr_assert_eq(arguments_read(&arguments, "millrace", &command_dlq, argc, argv, stderr), 0);
         letter_filter_read(&walk.filter, &arguments);
+        cr_assert_eq(dlq_states_read(walk.states, kafka, &err), 0, "%s", err.message);
 }
 
 static void assert_walk(const char *ids)
@@ -216,7 +223,8 @@ Test(cli_dlq, replay_publishes_to_the_origin_with_fresh_headers)
                      err.message);
         cr_assert_eq(replayed.count, 2);
         cr_assert_str_eq(replayed.text,
-                         "k1={\"id\":\"e2\",\"tenant\":\"acme\",\"input\":\"needle\"}|x-mine:kept|mr-replays:3|mr-deadline:D");
+                         "k1={\"id\":\"e2\",\"tenant\":\"acme\",\"input\":\"needle\"}|x-mine:kept|mr-replays:3|mr-attempts:0|"
+                         "mr-deadline:D");
         cr_assert_eq(kafka_partition_count(kafka, "some.other.topic", 10000, &err), 0, "nothing made that topic");
 }
 
@@ -232,8 +240,10 @@ Test(cli_dlq, replay_of_named_letters_and_bounds)
         cr_assert_eq(replayed.count, 0, "a dry run writes nothing");
         DLQ("replay", "--max", "1");
         cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_DONE);
-        DLQ("replay", "enrich.embed.dlq:0:0", "--code", "never-asked");
-        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_DONE);
+        DLQ("replay", "enrich.embed.dlq:0:1", "enrich.embed.dlq:0:01", "--code", "never-asked");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_DONE, "named twice, sent once");
+        DLQ("replay", "enrich.embed.dlq:0:0");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_FAILED, "it has been replayed");
         cr_assert_eq(kafka_read_topic(kafka, "enrich.embed.bulk", -1, NULL, note_replayed, &replayed, 10000, &err), 0, "%s",
                      err.message);
         cr_assert_eq(replayed.count, 2);
@@ -241,6 +251,104 @@ Test(cli_dlq, replay_of_named_letters_and_bounds)
         cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_FAILED);
         DLQ("replay", "bad");
         cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_USAGE);
+}
+
+Test(cli_dlq, what_is_parked_or_purged_is_passed_over_until_asked_for)
+{
+        put_some();
+        DLQ("park", "--code", "timeout", "--by", "ann");
+        cr_assert_eq(dlq_mark(&arguments, &walk, LETTER_PARKED), EXIT_DONE);
+        DLQ("purge", "--kind", "llm");
+        cr_assert_eq(dlq_mark(&arguments, &walk, LETTER_PURGED), EXIT_DONE);
+        DLQ("ls", "--state", "open");
+        assert_walk("e2,,");
+        DLQ("ls", "--state", "parked,purged");
+        assert_walk("e1,l1,");
+        DLQ("ls", "--state", "all");
+        assert_walk("e1,e2,,l1,");
+        DLQ("park", "--undo");
+        cr_assert_eq(dlq_mark(&arguments, &walk, LETTER_PARKED), EXIT_DONE);
+        DLQ("ls", "--state", "open");
+        assert_walk("e1,e2,,");
+        DLQ("purge", "--all", "--undo");
+        cr_assert_eq(dlq_mark(&arguments, &walk, LETTER_PURGED), EXIT_USAGE);
+}
+
+Test(cli_dlq, a_letter_replayed_too_often_is_parked)
+{
+        struct replayed replayed = {0};
+
+        put_some();
+        DLQ("replay", "--kind", "embed", "--code", "timeout", "--replays-max", "2");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_DONE);
+        cr_assert_eq(kafka_read_topic(kafka, "enrich.embed.bulk", -1, NULL, note_replayed, &replayed, 10000, &err), 0, "%s",
+                     err.message);
+        cr_assert_eq(replayed.count, 0);
+        DLQ("ls", "--state", "parked");
+        assert_walk("e1,");
+}
+
+Test(cli_dlq, another_lane_may_be_named_and_nothing_else)
+{
+        struct replayed replayed = {0};
+
+        put_some();
+        DLQ("replay", "enrich.embed.dlq:0:0", "--to", "enrich.llm.bulk");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_FAILED);
+        DLQ("replay", "--to", "enrich.embed.dlq");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_USAGE);
+        DLQ("replay", "--to", "enrich.embed.interactive", "--kind", "llm");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_USAGE);
+        DLQ("replay", "--to", "enrich.embed.interactive", "--code", "timeout");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_DONE);
+        cr_assert_eq(kafka_read_topic(kafka, "enrich.embed.interactive", -1, NULL, note_replayed, &replayed, 10000, &err), 0, "%s",
+                     err.message);
+        cr_assert_eq(replayed.count, 1);
+}
+
+/* A letter of what was replayed to that offset of enrich.embed.bulk's partition 0. */
+static void put_echo(const char *class, const char *offset)
+{
+        const struct outgoing_header headers[] = {
+                {"mr-dlq-error-class", span_of(class)},
+                {"mr-dlq-original-topic", SPAN("enrich.embed.bulk")},
+                {"mr-dlq-original-partition", SPAN("0")},
+                {"mr-dlq-original-offset", span_of(offset)},
+        };
+        const struct outgoing outgoing = {.topic = "enrich.embed.dlq",
+                                          .partition = 0,
+                                          .value = SPAN("{}"),
+                                          .headers = headers,
+                                          .header_count = COUNT_OF(headers)};
+
+        cr_assert_eq(kafka_publish(kafka, &outgoing, 10000, NULL, &err), 0, "%s", err.message);
+}
+
+Test(cli_dlq, half_of_what_was_replayed_coming_back_is_a_flood)
+{
+        struct dlq_echo *echo = dlq_echo_new(kafka, &err);
+        char offset[16];
+        bool flood = true;
+
+        cr_assert(echo, "%s", err.message);
+        put_echo("data", "5"); /* there before: of no interest */
+        cr_assert_eq(dlq_echo_watch(echo, "enrich.embed.dlq", &err), 0, "%s", err.message);
+        for (int i = 0; i < 40; i++)
+                dlq_echo_sent(echo, "enrich.embed.bulk", &(struct producer_ack){.offset = i, .partition = 0}, ERR_DATA);
+        for (int i = 0; i < 19; i++) {
+                snprintf(offset, sizeof offset, "%d", i);
+                put_echo(i < 9 ? "data" : "dependency", offset);
+                put_echo("data", i < 2 ? "0" : "777"); /* once more, and another's */
+        }
+        cr_assert_eq(dlq_echo_look(echo, &flood, &err), 0, "%s", err.message);
+        cr_assert_not(flood, "19 are too few to judge");
+        put_echo("data", "19");
+        cr_assert_eq(dlq_echo_look(echo, &flood, &err), 0, "%s", err.message);
+        cr_assert(flood, "10 of 20 with the class they had");
+        put_echo("model", "21");
+        cr_assert_eq(dlq_echo_look(echo, &flood, &err), 0, "%s", err.message);
+        cr_assert_not(flood, "10 of 22");
+        dlq_echo_free(echo);
 }
 
 Test(cli_dlq, a_place_is_read_strictly)

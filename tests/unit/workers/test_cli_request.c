@@ -225,3 +225,32 @@ Test(cli_request, a_value_past_the_limit_is_refused)
         cr_assert_eq(from_options(KIND_EMBED), -1);
         cr_assert_eq(err.code, CODE_TOO_LARGE);
 }
+
+Test(cli_request, lines_of_a_job_get_its_name_an_id_and_a_time_limit)
+{
+        request.job = "nightly";
+        request.otherwise_id = "nightly-7";
+        request.otherwise_timeout_ms = 86400000;
+        SUBMIT("embed");
+        cr_assert_eq(from_line(KIND_EMBED, "{\"input\":\"x\"}"), 0, "%s", err.message);
+        assert_value("{\"id\":\"nightly-7\",\"job\":\"nightly\",\"timeout_ms\":86400000,\"input\":\"x\"}");
+        cr_assert_str_eq(request.id, "nightly-7");
+        cr_assert_eq(from_line(KIND_EMBED, "{\"id\":\"own\",\"input\":\"x\",\"timeout_ms\":5,\"job\":\"nightly\"}"), 0, "%s", err.message);
+        assert_value("{\"id\":\"own\",\"input\":\"x\",\"timeout_ms\":5,\"job\":\"nightly\"}");
+        cr_assert_eq(from_line(KIND_EMBED, "{\"input\":\"x\",\"deadline\":\"2036-11-20T10:00:00Z\"}"), 0, "%s", err.message);
+        assert_value("{\"id\":\"nightly-7\",\"job\":\"nightly\",\"input\":\"x\",\"deadline\":\"2036-11-20T10:00:00Z\"}");
+        cr_assert_eq(from_line(KIND_EMBED, "{\"input\":\"x\",\"job\":\"another\"}"), -1);
+        SUBMIT("embed", "--timeout", "5s");
+        cr_assert_eq(from_line(KIND_EMBED, "{\"input\":\"x\"}"), 0, "%s", err.message);
+        assert_value("{\"id\":\"nightly-7\",\"job\":\"nightly\",\"timeout_ms\":5000,\"input\":\"x\"}");
+}
+
+Test(cli_request, a_bare_document_of_a_job_keeps_its_own_id_for_the_document)
+{
+        request.job = "nightly";
+        request.otherwise_id = "nightly-7";
+        SUBMIT("ingest", "--collection", "docs");
+        cr_assert_eq(from_line(KIND_INGEST, "{\"id\":\"d1\",\"text\":\"x\"}"), 0, "%s", err.message);
+        assert_value("{\"id\":\"nightly-7\",\"job\":\"nightly\",\"collection\":\"docs\",\"document\":{\"id\":\"d1\",\"text\":\"x\"}}");
+        cr_assert_str_eq(request.key, "default/d1");
+}
