@@ -310,9 +310,14 @@ static int apply_document(struct collection *collection, const struct record_key
                 }
                 return 0;
         }
-        if (record_document_parse(key, value, &version, &chunks) != RECORD_TAKEN) {
+        switch (record_document_parse(key, value, &version, &chunks)) {
+        case RECORD_FOREIGN:
                 skip(collection, "not a document record");
                 return 0;
+        case RECORD_NO_MEMORY:
+                return error_set(err, CODE_INTERNAL, "no memory for a document record");
+        case RECORD_TAKEN:
+                break;
         }
         if (document && document->live && version < document->live_version)
                 return 0;

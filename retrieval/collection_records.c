@@ -5,9 +5,11 @@
 
 #include "config/base/digest.h"
 #include "config/base/own.h"
+#include "config/base/strict_json.h"
+#include "config/base/utf8.h"
 #include "retrieval/collection_state.h"
 
-enum { TENANT_BYTES_MAX = 64, DOCUMENT_BYTES_MAX = 256, RECORD_FORMAT = 1, CHUNK_N_DIGITS_MAX = 7 };
+enum { TENANT_BYTES_MAX = 64, DOCUMENT_BYTES_MAX = 256, RECORD_FORMAT = 1, CHUNK_N_DIGITS_MAX = 7, RECORD_DEPTH_MAX = 64 /* metadata may be 32 deep */ };
 
 /* ---- Keys */
 
@@ -106,7 +108,7 @@ bool record_key_parse(struct span key, struct record_key *ret_key)
 static int finish(struct buffer *out, struct error *err)
 {
         if (!buffer_ok(out))
-                return error_set(err, CODE_TOO_LARGE, "a record of the index topic is larger than %zu bytes", out->bytes_max);
+                return error_set(err, buffer_fault(out), "a record of the index topic is larger than %zu bytes", out->bytes_max);
         return 0;
 }
 
@@ -137,7 +139,8 @@ static int write_metadata(struct buffer *out, const struct chunk_record *record,
                 result = json_object_set_new(own, "page_number", json_integer(record->page_number));
         if (result < 0)
                 return error_set(err, CODE_INTERNAL, "no memory for a chunk's metadata");
-        json_dump_callback(own, append_json, out, JSON_COMPACT);
+        if (json_dump_callback(own, append_json, out, JSON_COMPACT) < 0)
+                buffer_starve(out); /* where the buffer is not full, jansson had no memory */
         return 0;
 }
 
@@ -265,8 +268,8 @@ static bool check_record(const json_t *object, const struct record_key *key)
                string_is(object, "tenant", key->tenant) && string_is(object, "document", key->document);
 }
 
-/* The record's vector ready for use, in memory from malloc; NULL: none that belongs to the collection. */
-static float *read_vector(const struct collection *collection, const json_t *object)
+/* The record's vector ready for use, in memory from malloc; NULL: none that belongs to the collection. -1: no memory. */
+static int read_vector(const struct collection *collection, const json_t *object, float **ret_vector)
 {
         struct span text, embedder;
         AUTO_FREE float *vector = NULL;
@@ -275,27 +278,38 @@ static float *read_vector(const struct collection *collection, const json_t *obj
 
         if (!read_string(object, "vector", &text) || !read_string(object, "embedder", &embedder) ||
             text.len > digest_base64_bytes(bytes))
-                return NULL;
+                return 0;
         if (collection->embedder && !span_is(embedder, collection->embedder))
-                return NULL;
+                return 0;
         vector = malloc(bytes);
-        if (!vector || !digest_base64_decode(text, vector, bytes, &n) || n != bytes ||
+        if (!vector)
+                return -1;
+        if (!digest_base64_decode(text, vector, bytes, &n) || n != bytes ||
             vector_check(vector, collection->dimensions, collection->dimensions, &norm, NULL) < 0)
-                return NULL;
+                return 0;
         if (collection->metric == METRIC_COSINE)
                 vector_normalise(vector, collection->dimensions, norm);
-        return TAKE(vector);
+        *ret_vector = TAKE(vector);
+        return 0;
 }
 
-static json_t *load(struct span value)
+/* NULL: no JSON, or with *ret_verdict no memory. */
+static json_t *load(struct span value, enum record_verdict *ret_verdict)
 {
-        return json_loadb(value.data, value.len, JSON_REJECT_DUPLICATES, NULL);
+        struct error err;
+        json_t *tree;
+
+        error_clear(&err);
+        tree = utf8_valid(value) ? strict_parse(value, RECORD_DEPTH_MAX, &err) : NULL;
+        *ret_verdict = err.code == CODE_INTERNAL ? RECORD_NO_MEMORY : RECORD_FOREIGN;
+        return tree;
 }
 
 enum record_verdict record_chunk_parse(const struct collection *collection, const struct record_key *key, struct span value,
                                        struct stored_chunk **ret_chunk, bool *ret_vector_used)
 {
-        AUTO(json_decrefp) json_t *object = load(value);
+        enum record_verdict verdict;
+        AUTO(json_decrefp) json_t *object = load(value, &verdict);
         struct chunk_parts parts = {
                 .tenant = key->tenant, .document = key->document, .n = key->n, .dimensions = collection->dimensions};
         const json_t *span = json_object_get(object, "span"), *vector = json_object_get(object, "vector");
@@ -307,11 +321,11 @@ enum record_verdict record_chunk_parse(const struct collection *collection, cons
             !read_integer(object, "version", &parts.version) || !json_is_string(json_object_get(object, "text")) ||
             !read_string(object, "text", &parts.text) || !read_string(object, "title", &parts.title) ||
             (metadata && !json_is_object(metadata) && !json_is_null(metadata)))
-                return RECORD_FOREIGN;
+                return verdict;
         parts.span_from = json_integer_value(json_array_get(span, 0));
         parts.span_to = json_integer_value(json_array_get(span, 1));
-        if (vector && !json_is_null(vector))
-                values = read_vector(collection, object);
+        if (vector && !json_is_null(vector) && read_vector(collection, object, &values) < 0)
+                return RECORD_NO_MEMORY;
         parts.vector = values;
         if (json_is_object(metadata))
                 parts.metadata = json_incref(metadata);
@@ -325,12 +339,13 @@ enum record_verdict record_chunk_parse(const struct collection *collection, cons
 enum record_verdict record_document_parse(const struct record_key *key, struct span value, int64_t *ret_version,
                                           int64_t *ret_chunks)
 {
-        AUTO(json_decrefp) json_t *object = load(value);
+        enum record_verdict verdict;
+        AUTO(json_decrefp) json_t *object = load(value, &verdict);
         int64_t version, chunks;
 
         if (!check_record(object, key) || !read_integer(object, "version", &version) || !read_integer(object, "chunks", &chunks) ||
             chunks < 0 || chunks > COLLECTION_CHUNK_N_MAX)
-                return RECORD_FOREIGN;
+                return verdict;
         *ret_version = version;
         *ret_chunks = chunks;
         return RECORD_TAKEN;

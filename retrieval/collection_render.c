@@ -32,6 +32,8 @@ static struct span copy_metadata(struct arena *arena, const json_t *metadata)
         buffer_init(&text, 16 << 20);
         if (metadata && json_dump_callback(metadata, append_json, &text, JSON_COMPACT) == 0 && buffer_ok(&text))
                 result = copy(arena, buffer_view(&text));
+        else if (metadata && (buffer_ok(&text) || buffer_fault(&text) == CODE_INTERNAL))
+                arena_starve(arena); /* a hit without its metadata would look right */
         return result;
 }
 

@@ -361,6 +361,7 @@ static int collapse(struct search *search, struct error *err)
                 UT_hash_handle hh;
         } *table = NULL, *seen, *all = calloc(search->fused_count + 1, sizeof *all);
         size_t kept = 0;
+        bool whole = true;
 
         if (!all)
                 return error_set(err, CODE_INTERNAL, "no memory to collapse %zu hits", search->fused_count);
@@ -372,10 +373,16 @@ static int collapse(struct search *search, struct error *err)
                 if (seen)
                         continue;
                 HASH_ADD_KEYPTR(hh, table, chunk->tenant.data, (unsigned)key_len, &all[i]);
+                if (!all[i].hh.tbl) {
+                        whole = false;
+                        break;
+                }
                 search->fused[kept++] = search->fused[i];
         }
         HASH_CLEAR(hh, table);
         free(all);
+        if (!whole)
+                return error_set(err, CODE_INTERNAL, "no memory to collapse %zu hits", search->fused_count);
         search->fused_count = kept;
         return 0;
 }
@@ -451,7 +458,7 @@ static int fill_result(struct search *search, struct search_result *ret, struct 
                 hit_fill(search->arena, search->collection->chunks[search->fused[i].slot], &search->fused[i].item, &hits[i]);
         copy_positions(search, &result);
         if (!arena_ok(search->arena))
-                return error_set(err, CODE_TOO_LARGE, "the hits take more memory than a request may have; ask for a smaller top_k");
+                return error_set(err, arena_fault(search->arena), "the hits take more memory than a request may have; ask for a smaller top_k");
         result.hits = hits;
         name_degraded(search, &result);
         *ret = result;

@@ -165,8 +165,8 @@ static bool write_chunk(struct writer *writer, const struct stored_chunk *chunk,
         AUTO_BUFFER metadata = {0};
 
         buffer_init(&metadata, FRAME_BYTES_MAX);
-        if (chunk->metadata)
-                json_dump_callback(chunk->metadata, append_json, &metadata, JSON_COMPACT);
+        if (chunk->metadata && json_dump_callback(chunk->metadata, append_json, &metadata, JSON_COMPACT) < 0)
+                return false;
         put_i64(out, chunk->n);
         put_i64(out, chunk->version);
         put_i64(out, chunk->span_from);
@@ -429,8 +429,10 @@ static struct stored_chunk *load_chunk(struct reader *reader, const struct colle
                 }
                 parts.vector = values;
         }
-        if (metadata.len)
-                parts.metadata = json_loadb(metadata.data, metadata.len, 0, NULL);
+        if (metadata.len && !(parts.metadata = json_loadb(metadata.data, metadata.len, 0, NULL))) {
+                refuse(reader, "a chunk's metadata can't be read");
+                return NULL;
+        }
         chunk = stored_chunk_new(&parts);
         if (!chunk)
                 refuse(reader, "memory is out");

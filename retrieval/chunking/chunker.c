@@ -357,7 +357,7 @@ static int hand_over(struct work *work, struct arena *arena, struct chunk **ret_
         if (work->source->format == CHUNK_FORMAT_HTML)
                 text = arena_copy(arena, work->text);
         if (!chunks || !text)
-                return error_set(err, CODE_TOO_LARGE, "document.text: its chunks take more memory than a request may have");
+                return error_set(err, arena_fault(arena), "document.text: its chunks take more memory than a request may have");
         for (size_t i = 0; i < work->chunk_count; i++) {
                 chunks[i] = work->chunks[i];
                 chunks[i].text.data = text + (chunks[i].text.data - old);

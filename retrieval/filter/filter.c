@@ -54,7 +54,7 @@ static int fault(struct parse *parse, const char *what)
 
 static int memory_fault(struct parse *parse)
 {
-        return error_set(parse->err, CODE_TOO_LARGE, "%s: takes more memory than a request may have", parse->path);
+        return error_set(parse->err, arena_fault(parse->arena), "%s: takes more memory than a request may have", parse->path);
 }
 
 /* ---- Values */

@@ -21,8 +21,9 @@
  * Faults by chance: --p429 and the like, one draw a request in order of arrival, from --seed. A marker goes before chance.
  *
  * The journal has a line for each model request, in order of arrival, written at the end of each turn of the loop:
- *   MICROSECONDS PATH STATUS FAULT COUNT HASH,HASH…
- * by CLOCK_MONOTONIC; STATUS 0: no answer; FAULT - : none; HASH in hex, - : no text. */
+ *   MICROSECONDS PATH STATUS FAULT COUNT HASH,HASH… TAG,TAG…
+ * by CLOCK_MONOTONIC; STATUS 0: no answer; FAULT - : none; HASH in hex, - : no text; TAG: the NAME of a text that holds "@=NAME=@",
+ * for texts that the program under test wraps in others before it sends them. */
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -81,6 +82,23 @@ static const char *fault_by_chance(void)
         return x - options.pgarbage < 0 ? spoilt[(int)(draw() * 5)] : NULL;
 }
 
+static void write_tags(const struct stub_request *request)
+{
+        struct stub_text tag;
+        char before = ' ';
+
+        if (!request->text_count)
+                fputc('-', journal);
+        for (size_t i = 0; i < request->text_count; i++) {
+                if (!stub_text_tag(&request->texts[i], &tag))
+                        continue;
+                fputc(before, journal);
+                fwrite(tag.at, 1, tag.len, journal);
+                before = ',';
+        }
+        fputs(before == ' ' ? " -\n" : "\n", journal);
+}
+
 static void write_journal(const struct http_request *asked, int status, const char *fault, const struct stub_request *request)
 {
         if (!journal)
@@ -89,7 +107,7 @@ static void write_journal(const struct http_request *asked, int status, const ch
                 asked->path, status, fault ? fault : "-", request->text_count);
         for (size_t i = 0; i < request->text_count; i++)
                 fprintf(journal, "%s%016llx", i ? "," : "", (unsigned long long)request->texts[i].hash);
-        fputs(request->text_count ? "\n" : "-\n", journal);
+        write_tags(request);
 }
 
 static void flush_journal(void)

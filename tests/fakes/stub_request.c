@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXTS_MAX = 100000, DEPTH_MAX = 64 };
+enum { TEXTS_MAX = 100000, DEPTH_MAX = 64, TAG_BYTES_MAX = 128 };
 
 struct reader {
         char *at, *end;
@@ -261,4 +261,21 @@ bool stub_request_marker(const struct stub_request *request, char *name, size_t 
                 return true;
         }
         return false;
+}
+
+bool stub_text_tag(const struct stub_text *text, struct stub_text *ret)
+{
+        const char *end = text->at + text->len, *from = memmem(text->at, text->len, "@=", 2), *to;
+
+        if (!from)
+                return false;
+        from += 2;
+        to = memmem(from, (size_t)(end - from), "=@", 2);
+        if (!to || to == from || to - from > TAG_BYTES_MAX)
+                return false;
+        for (const char *at = from; at < to; at++)
+                if (*at <= ' ' || *at > '~' || *at == ',')
+                        return false;
+        *ret = (struct stub_text){.at = from, .len = (size_t)(to - from)};
+        return true;
 }

@@ -32,4 +32,8 @@ bool stub_request_read(struct stub_request *request, char *body, size_t len);
  * none. */
 bool stub_request_marker(const struct stub_request *request, char *name, size_t size);
 
+/* What a text calls itself: the NAME of its first "@=NAME=@", within the text, of 1 to 128 printable bytes without blanks and commas.
+ * False: it has none. */
+bool stub_text_tag(const struct stub_text *text, struct stub_text *ret);
+
 #endif

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# One node of real Apache Kafka (KRaft: broker and controller in one process), put together from Maven Central.
+# Real Apache Kafka (KRaft: broker and controller in one process), put together from Maven Central: one node, or several.
 #
 #   kafka.sh fetch               get the jars, nothing else: start does it too, but a test may have cut off the network by then
 #   kafka.sh start DIR [PORT]    start a broker with its data in DIR, wait until it answers, print 127.0.0.1:PORT (default 19092)
 #   kafka.sh stop DIR            clean end: SIGTERM, after 20 s SIGKILL
 #   kafka.sh kill DIR            SIGKILL, as a crash would; data stays, a later start goes on with it
+#   kafka.sh freeze|thaw DIR     SIGSTOP, SIGCONT: a broker that hangs
 #   kafka.sh topics DIR ARG...   the kafka-topics tool          (topics DIR --describe)
 #   kafka.sh groups DIR ARG...   the kafka-consumer-groups tool (groups DIR --describe --all-groups)
 #   kafka.sh configs DIR ARG...  the kafka-configs tool
 #
 # The jars lie in ${XDG_CACHE_HOME:-~/.cache}/millrace/kafka-VERSION, so that every clone on a machine shares one download.
 # DIR gets: data/ broker.pid broker.log broker.properties port. The controller listens on PORT + 1.
+# KAFKA_NODES=3 makes DIR a quorum when it is started first: nodes DIR/1 … DIR/3 on PORT, PORT + 2, PORT + 4, internal topics with as
+# many replicas, min.insync.replicas 2. Each command then holds for all nodes, and with DIR/2 for that one.
 # KAFKA_HEAP=256m sets the Java heap; KAFKA_PROPERTIES="a=b c=d" adds broker properties. Needs Java 17; to fetch, Maven.
 # Exit: 0 done, 1 failed (the reason on standard error), 2 wrong usage.
 set -euo pipefail
@@ -58,24 +61,58 @@ broker_pid() {
 
 listening() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
 
+# The folders of DIR's nodes: itself, or those of a quorum.
+nodes() {
+        if [ -f "$1/1/quorum" ]; then
+                find "$1" -mindepth 1 -maxdepth 1 -name '[1-9]' | sort
+        else
+                echo "$1"
+        fi
+}
+
+servers() { # DIR: its nodes' addresses
+        local node list=
+        while read -r node; do list+=",127.0.0.1:$(cat "$node/port" 2> /dev/null || echo 19092)"; done < <(nodes "$1")
+        echo "${list#,}"
+}
+
+# A quorum's file: node.id, voters, cluster id, number of nodes.
+make_quorum() { # DIR PORT NODES
+        local i voters= id
+        [[ $3 =~ ^[1-9]$ ]] || fail "KAFKA_NODES=$3: 1 to 9" 2
+        id=$(cluster_id)
+        for ((i = 1; i <= $3; i++)); do voters+=",$i@127.0.0.1:$(($2 + 2 * i - 1))"; done
+        for ((i = 1; i <= $3; i++)); do
+                mkdir -p "$1/$i"
+                echo $(($2 + 2 * i - 2)) > "$1/$i/port"
+                printf '%s\n' "$i" "${voters#,}" "$id" "$3" > "$1/$i/quorum"
+        done
+}
+
+cluster_id() { echo "1$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)"; } # 1: one that begins with - would read as an option
+
 properties() { # DIR PORT
+        local facts=(1 "1@127.0.0.1:$(($2 + 1))" "" 1)
+        [ ! -f "$1/quorum" ] || mapfile -t facts < "$1/quorum"
+        local replicas=$((facts[3] < 3 ? facts[3] : 3))
         cat <<-END
         process.roles=broker,controller
-        node.id=1
-        controller.quorum.voters=1@127.0.0.1:$(($2 + 1))
+        node.id=${facts[0]}
+        controller.quorum.voters=${facts[1]}
         listeners=PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$(($2 + 1))
         advertised.listeners=PLAINTEXT://127.0.0.1:$2
         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
         controller.listener.names=CONTROLLER
         log.dirs=$1/data
-        # one node: every internal topic has one replica and few partitions
-        offsets.topic.replication.factor=1
+        # internal topics have few partitions, and of one node one replica
+        offsets.topic.replication.factor=$replicas
         offsets.topic.num.partitions=4
-        transaction.state.log.replication.factor=1
-        transaction.state.log.min.isr=1
+        transaction.state.log.replication.factor=$replicas
+        transaction.state.log.min.isr=$((replicas < 2 ? 1 : 2))
         transaction.state.log.num.partitions=2
-        share.coordinator.state.topic.replication.factor=1
-        share.coordinator.state.topic.min.isr=1
+        share.coordinator.state.topic.replication.factor=$replicas
+        share.coordinator.state.topic.min.isr=$((replicas < 2 ? 1 : 2))
+        min.insync.replicas=$((replicas < 2 ? 1 : 2))
         # tests wait for groups and for the node after a crash: keep both short
         group.initial.rebalance.delay.ms=0
         broker.heartbeat.interval.ms=500
@@ -113,6 +150,24 @@ tool() { # DIR CLASS ARG...
 }
 
 start() { # DIR [PORT]
+        local node running=() i
+        [ -d "$1/data" ] || [ -f "$1/1/quorum" ] || [ -f "$1/quorum" ] || [ "${KAFKA_NODES:-1}" = 1 ] || make_quorum "$1" "${2:-19092}" "$KAFKA_NODES"
+        if [ ! -f "$1/1/quorum" ]; then
+                start_node "$@"
+                return
+        fi
+        fetch
+        while read -r node; do # all at once: the first is not ready before most of them are up
+                start_node "$node" > "$node/start.log" 2>&1 &
+                running+=($!)
+        done < <(nodes "$1")
+        for i in "${!running[@]}"; do
+                wait "${running[i]}" || fail "node $((i + 1)): $(cat "$1/$((i + 1))/start.log")"
+        done
+        servers "$1"
+}
+
+start_node() { # DIR [PORT]
         local dir=$1 port=${2:-$(cat "$1/port" 2> /dev/null || echo 19092)} i id
         if ! broker_pid "$dir" > /dev/null; then
                 [[ $port =~ ^[1-9][0-9]{0,4}$ ]] && [ "$port" -lt 65535 ] || fail "$port is no port" 2
@@ -124,8 +179,8 @@ start() { # DIR [PORT]
                 properties "$dir" "$port" | sed 's/^ *//' > "$dir/broker.properties"
                 logging info SYSTEM_OUT | sed 's/^ *//' > "$dir/logging.properties"
                 logging warn SYSTEM_ERR | sed 's/^ *//' > "$dir/tools.logging.properties"
-                if [ ! -f "$dir/data/meta.properties" ]; then # the 1 in front: an id that begins with - would read as an option
-                        id=1$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)
+                if [ ! -f "$dir/data/meta.properties" ]; then
+                        id=$(sed -n 3p "$dir/quorum" 2> /dev/null || cluster_id)
                         tool "$dir" kafka.tools.StorageTool format -t "$id" -c "$dir/broker.properties" > "$dir/format.log" 2>&1 ||
                                 fail "the data folder could not be made: see $dir/format.log"
                 fi
@@ -159,7 +214,20 @@ end() { # DIR SIGNAL
         rm -f "$1/broker.pid"
 }
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+signal() { # DIR SIGNAL
+        local pid
+        pid=$(broker_pid "$1") || fail "no broker runs in $1"
+        kill "-$2" "$pid"
+}
+
+each() { # DIR COMMAND ARG...: for all nodes at once
+        local node dir=$1
+        shift
+        while read -r node; do "$1" "$node" "${@:2}" & done < <(nodes "$dir")
+        wait
+}
+
+usage() { sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 command=${1:-}
 if [ "$command" = fetch ]; then
@@ -170,13 +238,16 @@ fi
 [ "$command" != start ] || mkdir -p "$2"
 dir=$(cd "$2" 2> /dev/null && pwd) || fail "there is no folder $2" 2
 shift 2
-bootstrap=(--bootstrap-server "127.0.0.1:$(cat "$dir/port" 2> /dev/null || echo 19092)")
+bootstrap=(--bootstrap-server "$(servers "$dir")")
+tools=$(nodes "$dir" | head -n 1) # whose logging the tools use
 case $command in
 start) start "$dir" "$@" ;;
-stop) end "$dir" TERM ;;
-kill) end "$dir" KILL ;;
-topics) tool "$dir" org.apache.kafka.tools.TopicCommand "${bootstrap[@]}" "$@" ;;
-groups) tool "$dir" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "${bootstrap[@]}" "$@" ;;
-configs) tool "$dir" kafka.admin.ConfigCommand "${bootstrap[@]}" "$@" ;;
+stop) each "$dir" end TERM ;;
+kill) each "$dir" end KILL ;;
+freeze) each "$dir" signal STOP ;;
+thaw) each "$dir" signal CONT ;;
+topics) tool "$tools" org.apache.kafka.tools.TopicCommand "${bootstrap[@]}" "$@" ;;
+groups) tool "$tools" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "${bootstrap[@]}" "$@" ;;
+configs) tool "$tools" kafka.admin.ConfigCommand "${bootstrap[@]}" "$@" ;;
 *) usage ;;
 esac

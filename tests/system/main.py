@@ -103,6 +103,7 @@ class Run:
             w.stop()
             self.own_cases(w, "kafka", True)
         finally:
+            world.end_all()
             for server in filter(None, (w, redis, kafka)):
                 server.stop()
 

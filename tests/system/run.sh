@@ -28,6 +28,7 @@ if [ -n "$lacking" ]; then
         exit 1
 fi
 
+main=${SYSTEM_MAIN:-$here/main.py} # chaos/run.sh names its own
 arguments=("$@")
 if ! fault=$("$here/kafka.sh" fetch 2>&1); then
         arguments+=(--no-kafka "${fault:-kafka.sh fetch failed}")
@@ -36,7 +37,7 @@ export PYTHONDONTWRITEBYTECODE=1
 for namespace in "unshare --net" "unshare --map-root-user --net"; do
         # shellcheck disable=SC2086
         if $namespace true 2> /dev/null; then
-                exec $namespace "$python" "$here/loopback.py" "$python" "$here/main.py" --isolated "${arguments[@]}"
+                exec $namespace "$python" "$here/loopback.py" "$python" "$main" --isolated "${arguments[@]}"
         fi
 done
-exec "$python" "$here/main.py" "${arguments[@]}"
+exec "$python" "$main" "${arguments[@]}"

@@ -56,14 +56,25 @@ def ready(admin):
 
 
 class Kafka:
-    """A real broker by kafka.sh."""
+    """A real broker by kafka.sh. Beside its usual listener it has one at port hidden_port that says it is at port proxy_port: whoever
+    enters there is sent through the proxy that a test puts at proxy_port, for every broker connection."""
 
     def __init__(self, folder, port):
         self.folder = folder
+        self.hidden_port, self.proxy_port = free_port(), free_port()
+        listeners = f"PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:"
+        properties = {
+            "listeners": f"{listeners}{self.hidden_port},CONTROLLER://127.0.0.1:{port + 1}",
+            "advertised.listeners": f"{listeners}{self.proxy_port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        }
+        self.env = {**os.environ, "KAFKA_PROPERTIES": " ".join(f"{name}={value}" for name, value in properties.items())}
         self.address = self._script("start", str(port)).strip()
 
     def _script(self, command, *arguments):
-        done = subprocess.run([f"{HERE}/kafka.sh", command, self.folder, *arguments], capture_output=True, text=True, timeout=150)
+        done = subprocess.run(
+            [f"{HERE}/kafka.sh", command, self.folder, *arguments], capture_output=True, text=True, timeout=150, env=self.env
+        )
         if done.returncode != 0:
             raise ServerError(f"kafka.sh {command}: {done.stderr[-800:]}{done.stdout[-400:]}")
         return done.stdout

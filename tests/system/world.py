@@ -18,6 +18,7 @@ RESULT_LIMIT_S = 20
 PARTITIONS = 4
 PAYLOAD_MAX = 262144  # below the broker's own limit, so that a record past it can be published
 _cases = []
+_ends = []
 
 
 def case(name, broker="any", fleet=True):
@@ -29,6 +30,16 @@ def case(name, broker="any", fleet=True):
         return function
 
     return register
+
+
+def at_end(function):
+    """To be called after the last case: for servers that several cases share."""
+    _ends.append(function)
+
+
+def end_all():
+    while _ends:
+        _ends.pop()()
 
 
 def all_cases(without=()):
