@@ -86,15 +86,25 @@ $(BUILD)/tests/flow_tests: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/f
 	@echo "  link $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(archives) -Wl,--end-group $(CRITERION_LDLIBS) $(LDLIBS_ALL)
 
+# Allocations and what only a broker gives are bent to the test's own: tests/torture/README.md.
+TORTURE := $(BUILD)/tests/torture/torture
+TORTURE_WRAPS := malloc calloc realloc reallocarray strdup strndup free task_wait metrics_counter metrics_gauge metrics_histogram \
+	record_header record_header_at source_new source_free source_done source_drop source_park source_current source_hold source_held source_stop \
+	producer_send index_reader_new index_reader_free index_reader_hold index_reader_lag index_reader_error
+$(TORTURE): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/torture/*.c))) $(archives)
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS_ALL) $(TORTURE_WRAPS:%=-Wl,--wrap=%) -no-pie -o $@ $(filter %.o,$^) -Wl,--start-group $(archives) -Wl,--end-group $(LDLIBS_ALL)
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 UNITS := $(ROOMS:%=$(BUILD)/tests/unit-%)
 RUN_UNITS = $(foreach unit,$(UNITS),'$(unit) --jobs 2')
 RUN_FLOW = 'MILLRACE_STUB=$(FAKES) $(BUILD)/tests/flow_tests --jobs 2'
+run_torture = 'MILLRACE_STUB=$(FAKES) tests/torture/run.sh $(TORTURE) $(1)'
 RUN_RULES = tests/lint/includes.sh tests/lint/banned.sh tests/lint/style.sh tests/lint/sizes.sh
 FULL = $(MAKE) --no-print-directory
 
-.PHONY: help all deps demo test unit flow system asan ubsan tsan fuzz bench lint format install clean
+.PHONY: help all deps demo test unit flow system asan ubsan tsan fuzz torture chaos bench lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -110,8 +120,9 @@ demo: ## install, build, and run the main job: ingest a collection, ask it quest
 
 test: ## install, build, and run every test
 	@$(FULL) deps
-	@$(FULL) -j2 all $(UNITS) $(BUILD)/tests/flow_tests $(FAKES)
-	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW) $(RUN_RULES) 'tests/system/run.sh --build $(BUILD)'
+	@$(FULL) -j2 all $(UNITS) $(BUILD)/tests/flow_tests $(TORTURE) $(FAKES)
+	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW) $(call run_torture,--sample 200 --seed 1) $(RUN_RULES) 'tests/system/run.sh --build $(BUILD)' \
+		'tests/system/chaos/run.sh --build $(BUILD) --short'
 
 unit: $(UNITS) ## the unit tests alone
 	@tests/run.sh $(RUN_UNITS)
@@ -140,6 +151,12 @@ SANITIZER_OPTIONS = ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:
 unit-programs: $(UNITS) $(BUILD)/tests/flow_tests $(FAKES)
 sanitized: unit-programs
 	@$(SANITIZER_OPTIONS) tests/run.sh 'tests/sanitize/selftest.sh $(SANITIZE)' $(RUN_UNITS) $(RUN_FLOW)
+
+torture: $(TORTURE) $(FAKES) ## the n-th allocation of every request's life fails, for every n
+	@tests/run.sh $(call run_torture,$(TORTURE_OPTIONS))
+
+chaos: all $(FAKES) ## 50,000 requests while everything is killed in turn, judged by what is left
+	@tests/run.sh 'tests/system/chaos/run.sh --build $(BUILD) $(CHAOS)'
 
 bench: all $(FAKES) $(BENCH) ## one worker beside the sum of its bare parts, on real Kafka
 	@tests/bench/bench.sh --build $(BUILD)
