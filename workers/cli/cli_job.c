@@ -232,7 +232,7 @@ static int follow_to_end(const struct arguments *arguments, struct settings *set
         if (!job_view_is_over(view))
                 return argument_fail(arguments, EXIT_NO_RESULT,
                                      "not all requests have ended yet; millrace job show %s tells how far they are", records->name);
-        return job_view_ended(view) == view->progress->ended[JOB_ENDED_OK] ? EXIT_DONE : EXIT_FAILED;
+        return view->progress && job_view_ended(view) == view->progress->ended[JOB_ENDED_OK] ? EXIT_DONE : EXIT_FAILED;
 }
 
 static int show(const struct arguments *arguments, struct settings *settings, const char *tenant, const char *name, bool follow)
@@ -240,7 +240,7 @@ static int show(const struct arguments *arguments, struct settings *settings, co
         AUTO(free_kafka) struct kafka_client *kafka = NULL;
         AUTO(free_watch) struct job_watch *watch = NULL;
         static struct job_records records;
-        struct job_view view;
+        struct job_view view = {0};
         struct error err;
         int status;
 

@@ -18,7 +18,8 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "floats are kept as they lie in memory");
 
-enum { DIGEST_DIGITS = 16, HEAD_BYTES_MAX = 512, NAME_BYTES_MAX = 256, DIMENSIONS_MAX = 65536 };
+enum { DIGEST_DIGITS = 16, HEAD_BYTES_MAX = 512, DIMENSIONS_MAX = 65536 };
+enum { HEAD_VERSION, HEAD_DIMENSIONS, HEAD_COUNT, HEAD_INPUT, HEAD_OUTPUT, HEAD_CACHED, HEAD_NUMBERS };
 
 static bool is_paid(const struct task *task, size_t model)
 {
@@ -58,32 +59,49 @@ static void start_call(struct task *task, size_t model)
         kind_call(task, KIND_EMBED, model);
 }
 
+/* The head's numbers and name. False: it is not of that form. */
+static bool read_head(char *head, int64_t numbers[HEAD_NUMBERS], double *ret_cost, const char **ret_name)
+{
+        char *at = head;
+
+        for (size_t i = 0; i < HEAD_NUMBERS; i++) {
+                char *end;
+
+                numbers[i] = strtoll(at, &end, 10);
+                if (end == at || *end != ' ' || numbers[i] < 0)
+                        return false;
+                at = end + 1;
+        }
+        *ret_cost = strtod(at, &at);
+        if (*at != ' ' || !isfinite(*ret_cost) || *ret_cost < 0 || strlen(at + 1) == 0)
+                return false;
+        *ret_name = at + 1;
+        return true;
+}
+
 /* Puts an entry's answer where a call would have put it. False: it is none. */
 static bool read_entry(struct task *task, struct span entry)
 {
         struct call *call = &task->call;
-        const char *end = entry.data ? memchr(entry.data, '\n', entry.len) : NULL;
-        size_t head_len = end ? (size_t)(end - entry.data) : 0, bytes;
-        char head[HEAD_BYTES_MAX], name[NAME_BYTES_MAX];
-        int dimensions, used = 0;
-        long long input, output, cached;
-        size_t count;
-        double cost;
+        const char *end = entry.data ? memchr(entry.data, '\n', entry.len) : NULL, *name;
+        size_t head_len = end ? (size_t)(end - entry.data) : 0, floats;
+        int64_t n[HEAD_NUMBERS];
+        char head[HEAD_BYTES_MAX];
         float *vectors;
+        double cost;
 
         if (!end || head_len >= sizeof head)
                 return false;
         memcpy(head, entry.data, head_len);
         head[head_len] = '\0';
-        if (sscanf(head, "1 %9d %9zu %18lld %18lld %18lld %lf %255s%n", &dimensions, &count, &input, &output, &cached, &cost, name, &used) != 7 ||
-            (size_t)used != head_len || dimensions < 1 || dimensions > DIMENSIONS_MAX || count != call->embed.count || input < 0 || output < 0 ||
-            cached < 0 || !isfinite(cost) || cost < 0 || (call->embed.dimensions > 0 && dimensions != call->embed.dimensions))
+        if (!read_head(head, n, &cost, &name) || n[HEAD_VERSION] != 1 || n[HEAD_DIMENSIONS] < 1 || n[HEAD_DIMENSIONS] > DIMENSIONS_MAX ||
+            n[HEAD_COUNT] != (int64_t)call->embed.count || (call->embed.dimensions > 0 && n[HEAD_DIMENSIONS] != call->embed.dimensions))
                 return false;
-        bytes = count * (size_t)dimensions * sizeof(float);
-        if (entry.len - head_len - 1 != bytes || !(vectors = arena_alloc_raw(task->arena, bytes)))
+        floats = call->embed.count * (size_t)n[HEAD_DIMENSIONS];
+        if (entry.len - head_len - 1 != floats * sizeof *vectors || !(vectors = arena_alloc_raw(task->arena, floats * sizeof *vectors)))
                 return false;
-        memcpy(vectors, end + 1, bytes);
-        for (size_t i = 0; i < count * (size_t)dimensions; i++)
+        memcpy(vectors, end + 1, floats * sizeof *vectors);
+        for (size_t i = 0; i < floats; i++)
                 if (!isfinite(vectors[i]))
                         return false;
         call->model_name = arena_copy(task->arena, span_of(name));
@@ -91,8 +109,8 @@ static bool read_entry(struct task *task, struct span entry)
                 return false;
         error_clear(&call->op.err);
         call->vectors = vectors;
-        call->dimensions = dimensions;
-        call->usage = (struct call_usage){input, output, cached};
+        call->dimensions = (int)n[HEAD_DIMENSIONS];
+        call->usage = (struct call_usage){n[HEAD_INPUT], n[HEAD_OUTPUT], n[HEAD_CACHED]};
         call->cost_usd = cost;
         call->served_from = SERVED_LEDGER;
         call->provider_ms = 0;

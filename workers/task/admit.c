@@ -79,7 +79,6 @@ int gates_configure(struct gates *gates, const struct settings *settings)
 {
         AUTO_FREE size_t *models = calloc(settings->model_count + 1, sizeof *models);
         AUTO_FREE size_t *providers = calloc(settings->provider_count + 1, sizeof *providers);
-        size_t *old;
 
         if (!models || !providers)
                 return -1;
@@ -89,12 +88,10 @@ int gates_configure(struct gates *gates, const struct settings *settings)
         for (size_t i = 0; i < settings->provider_count; i++)
                 if (add(&gates->providers, settings->providers[i].name, &providers[i]) < 0)
                         return -1;
-        old = gates->models.by_index;
-        gates->models.by_index = models;
-        models = old;
-        old = gates->providers.by_index;
-        gates->providers.by_index = providers;
-        providers = old;
+        free(gates->models.by_index);
+        gates->models.by_index = TAKE(models);
+        free(gates->providers.by_index);
+        gates->providers.by_index = TAKE(providers);
         gates->settings = settings;
         flood_configure(gates->flood, settings);
         return 0;
