@@ -274,7 +274,8 @@ static void check_kafka(struct binder *binder)
 {
         static const char *const ours[] = {
                 "group.id", "enable.auto.commit",    "auto.commit.enable", "enable.auto.offset.store", "auto.offset.reset",
-                "acks",     "request.required.acks", "enable.idempotence", "transactional.id",         "partitioner"};
+                "acks",     "request.required.acks", "enable.idempotence", "transactional.id",         "partitioner",
+                "group.instance.id", "group.protocol", "isolation.level", "enable.partition.eof", "log.queue", "test.mock.num.brokers"};
         const struct settings *settings = binder->settings;
 
         if (!address_is_broker_list(span_of(settings->kafka.brokers)))

@@ -23,6 +23,7 @@ static const char *const reserved[] = {
         "enable.auto.offset.store",
         "auto.offset.reset",
         "group.instance.id", /* worker.instance_id */
+        "group.protocol",    /* the classic one is what the source knows */
         "enable.partition.eof",
         "enable.idempotence",
         "isolation.level", /* read_committed: a replay is a transaction */

@@ -15,7 +15,7 @@
 #include "workers/cli/dlq_plan.h"
 #include "workers/cli/dlq_replay.h"
 
-enum { SHOWN_BYTES_MAX = 64 << 20 };
+enum { SHOWN_BYTES_MAX = 64 << 20, ASK_MS = 15000 };
 
 static const struct argument_row rows[] = {
         LETTER_FILTER_ROWS,
@@ -23,7 +23,7 @@ static const struct argument_row rows[] = {
          .type = ARGUMENT_INTEGER,
          .min = 1,
          .max = 1e9,
-         .help = "ls: the newest N (100, at most 10000); all others: stop after N"},
+         .help = "ls: the newest N (100, at most 10000); export, replay, park, purge: stop after N"},
         {.name = "rate",
          .type = ARGUMENT_NUMBER,
          .value = "N",
@@ -164,6 +164,35 @@ static const struct action *action_of(const struct arguments *arguments)
         return NULL;
 }
 
+/* An option that an action would not heed is refused: `park --dry-run` must not park. */
+static const struct
+{
+        const char *option, *actions;
+} heeded[] = {
+        {"max", "ls export replay park purge"},
+        {"rate", "replay"},
+        {"dry-run", "replay"},
+        {"to", "replay"},
+        {"replays-max", "replay"},
+        {"force", "replay"},
+        {"by", "replay park purge"},
+        {"reason", "park purge"},
+        {"undo", "park purge"},
+        {"all", "purge"},
+        {"yes", "purge"},
+};
+
+static bool options_fit(const struct arguments *arguments, const struct action *action)
+{
+        for (size_t i = 0; i < COUNT_OF(heeded); i++)
+                if (argument_given(arguments, heeded[i].option) && !strstr(heeded[i].actions, action->name)) {
+                        argument_fail(arguments, EXIT_USAGE, "--%s is not for %s (%s only); see millrace dlq --help",
+                                      heeded[i].option, action->name, heeded[i].actions);
+                        return false;
+                }
+        return true;
+}
+
 static int act(struct arguments *arguments, const struct dlq_walk *walk, const struct action *action)
 {
         switch (action - actions) {
@@ -194,6 +223,14 @@ static void free_states(struct dlq_states **states)
         dlq_states_free(*states);
 }
 
+/* Is there a broker at all? A walk waits for one for longer than a person would. */
+static bool answers(struct kafka_client *kafka, const struct settings *settings, struct error *err)
+{
+        char topic[TOPIC_NAME_BYTES];
+
+        return topic_dlq_state(topic, settings->kafka.prefix) < 0 || kafka_partition_count(kafka, topic, ASK_MS, err) >= 0;
+}
+
 static int run(struct arguments *arguments)
 {
         AUTO_SETTINGS *settings = NULL;
@@ -206,7 +243,10 @@ static int run(struct arguments *arguments)
         if (!action)
                 return EXIT_USAGE;
         if (arguments->word_count > 1 && !action->names)
-                return argument_fail(arguments, EXIT_USAGE, "dlq %s takes options only", action->name);
+                return argument_fail(arguments, EXIT_USAGE, "%s takes options only; one letter: millrace dlq show %s", action->name,
+                                     arguments->words[1]);
+        if (!options_fit(arguments, action))
+                return EXIT_USAGE;
         settings = client_settings(arguments);
         if (!settings)
                 return EXIT_USAGE;
@@ -221,6 +261,8 @@ static int run(struct arguments *arguments)
                 walk.filter.states = 1u << LETTER_OPEN;
         if (argument_given(arguments, "all"))
                 dlq_states_take_part(states);
+        if (!answers(kafka, settings, &err))
+                return dlq_fail(arguments, &walk, &err);
         if (action->reads && dlq_states_read(states, kafka, &err) < 0)
                 return dlq_fail(arguments, &walk, &err);
         return act(arguments, &walk, action);
@@ -239,8 +281,9 @@ const struct command command_dlq = {
                    "and foreign\n"
                    "         headers, mr-replays one higher and a fresh deadline. A result that is ok stays; a failed one may be "
                    "bettered.\n"
-                   "         Interrupted, the same command goes on with the rest. It stops when half of what it replayed comes "
-                   "back.\n"
+                   "         Interrupted, the same command goes on with the rest; letters of requests that have failed anew are new ones: "
+                   "--until TIME\n"
+                   "         leaves them out. It stops when half of what it replayed comes back.\n"
                    "park     sets letters aside: nothing shows or replays them unless it is asked for\n"
                    "purge    hides letters; with --all their records are deleted, as far as no letter that is not purged lies "
                    "before\n"

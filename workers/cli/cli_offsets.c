@@ -97,8 +97,8 @@ static void json_blocker(struct buffer *out, const struct explain *explain, cons
         const struct blocker *b = &found->blocker;
         int64_t since = b->origin_wall_ms > 0 ? b->origin_wall_ms : b->written_wall_ms;
 
-        buffer_printf(out, ",\"blocker\":{\"offset\":%" PRId64 ",\"found\":%s,\"readable\":%s", found->from,
-                      b->found ? "true" : "false", b->readable ? "true" : "false");
+        buffer_printf(out, ",\"blocker\":{\"offset\":%" PRId64 ",\"found\":true,\"readable\":%s", b->offset,
+                      b->readable ? "true" : "false");
         if (*b->id) {
                 member(out, "request", span_of(b->id));
                 member(out, "tenant", span_of(b->tenant));
@@ -185,7 +185,7 @@ static void show_blocker(struct buffer *out, const struct explain *explain, cons
         if (*b->id)
                 terminal_line(out, span_of(b->id), 0);
         else
-                buffer_printf(out, "offset %" PRId64, found->from);
+                buffer_printf(out, "offset %" PRId64, b->offset);
         terminal_tone(out, &explain->terminal, TONE_PLAIN);
         if (*b->tenant) {
                 buffer_string(out, " of tenant ");
@@ -242,6 +242,8 @@ static void show_text(struct explain *explain, const struct found *found)
         buffer_char(out, '\n');
         if (found->blocked)
                 show_blocker(out, explain, found);
+        else if (found->lag > 0)
+                buffer_printf(out, "      %s\n", blocker_reason(&found->blocker, explain->now_wall_ms, true));
 }
 
 /* ---- finding out ---- */
@@ -276,10 +278,11 @@ static void on_offset(void *user, int32_t partition, int64_t committed, struct s
         found.above = committed >= 0 ? count_above(&explain->marks) : 0;
         found.from = committed > found.begin ? committed : found.begin; /* retention may have taken records that nobody had read */
         found.lag = found.end > found.from ? found.end - found.from : 0;
-        found.blocked = found.lag > 0;
-        if (found.blocked)
+        if (found.lag > 0)
                 explain->failed = blocker_read(explain->kafka, explain->redis, explain->settings, found.topic, explain->prefix,
-                                               partition, found.from, &found.blocker, explain->err) < 0;
+                                               partition, found.from, committed >= 0 ? &explain->marks : NULL, &found.blocker,
+                                               explain->err) < 0;
+        found.blocked = found.blocker.found;
         if (explain->failed)
                 return;
         if (explain->json)
@@ -351,7 +354,9 @@ static int explain_all(struct explain *explain, struct error *err)
         if (explain->json)
                 buffer_printf(explain->out, "],\"claims_known\":%s}\n", explain->redis ? "true" : "false");
         else if (explain->shown == 0)
-                buffer_string(explain->out, "No such topic exists. Has a worker run with this configuration?\n");
+                buffer_string(explain->out, argument_given(explain->arguments, "group")
+                                                    ? "No such group has a topic: they are called millrace.<kind>.<lane or retry>.\n"
+                                                    : "No such topic exists. Has a worker run with this configuration?\n");
         else if (explain->quiet > 0)
                 buffer_printf(explain->out, "%s%d partition%s: everything has ended and is committed (--all names them).\n",
                               explain->quiet < explain->shown ? "\nOther " : "", explain->quiet, explain->quiet == 1 ? "" : "s");
@@ -381,7 +386,7 @@ static int run(struct arguments *arguments)
         AUTO(free_redis) struct redis_client *redis = NULL;
         AUTO(watermark_fini) struct watermark marks = {0};
         AUTO_BUFFER out = {0};
-        static struct explain explain; /* 64 KB */
+        AUTO_FREE struct explain *explain = calloc(1, sizeof *explain); /* 64 KB */
         struct error err;
         int rc;
 
@@ -399,7 +404,9 @@ static int run(struct arguments *arguments)
         if (!redis)
                 fprintf(stderr, "Redis: %s; claims are not shown\n", err.message);
         buffer_init(&out, OUT_BYTES_MAX);
-        explain = (struct explain){.arguments = arguments,
+        if (!explain)
+                return argument_fail(arguments, EXIT_FAILED, "out of memory");
+        *explain = (struct explain){.arguments = arguments,
                                    .settings = settings,
                                    .kafka = kafka,
                                    .reader = reader,
@@ -409,7 +416,7 @@ static int run(struct arguments *arguments)
                                    .terminal = terminal_of(stdout),
                                    .json = argument_given(arguments, "json"),
                                    .now_wall_ms = clock_wall_ms()};
-        rc = explain_all(&explain, &err);
+        rc = explain_all(explain, &err);
         if (rc < 0)
                 return argument_fail(arguments, EXIT_FAILED, "Kafka (%s): %s; --kafka HOST:PORT names another broker",
                                      settings->kafka.brokers, err.message);

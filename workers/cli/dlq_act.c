@@ -14,8 +14,7 @@
 
 enum { VALUE_BYTES_MAX = 4096, ENSURE_MS = 20000, NAME_BYTES = 80 };
 
-/* ann@desk; the one who called sudo rather than root. */
-static void name_caller(char by[ACT_BY_BYTES])
+void dlq_act_caller(char by[ACT_BY_BYTES])
 {
         const char *sudo = geteuid() == 0 ? getenv("SUDO_USER") : NULL;
         char host[NAME_BYTES] = "", room[1024];
@@ -59,7 +58,7 @@ int dlq_act_begin(struct dlq_act *act, const struct arguments *arguments, const 
         if (by)
                 snprintf(act->by, sizeof act->by, "%s", by);
         else
-                name_caller(act->by);
+                dlq_act_caller(act->by);
         if (is_replay)
                 make_id(act->id);
         return 0;

@@ -22,6 +22,8 @@ struct dlq_act {
         int64_t count;                /* of so many at once */
 };
 
+/* "ann@desk": who runs this command; the one who called sudo rather than root. */
+void dlq_act_caller(char by[ACT_BY_BYTES]);
 /* Reads --by (UTF-8) and names the topic. data.schema: one of them can't be. is_replay: makes an id. */
 int dlq_act_begin(struct dlq_act *act, const struct arguments *arguments, const struct settings *settings, bool is_replay,
                   struct error *err);

@@ -74,6 +74,7 @@ enum replay_choice replay_choose(const struct replay_rules *rules, const struct 
                 snprintf(ret_topic, TOPIC_NAME_BYTES, "%s", rules->to);
                 *ret_meaning = rules->to_meaning;
         }
+        *ret_reason = NULL;
         if (letter->replays < rules->replays_max)
                 return REPLAY_GO;
         *ret_reason = "it has been replayed as often as --replays-max allows";

@@ -7,7 +7,9 @@
 
 #include "config/base/clock.h"
 #include "config/base/own.h"
+#include "config/base/utf8.h"
 #include "queues/kafka/topics.h"
+#include "workers/cli/dlq_act.h"
 
 enum { READ_TIMEOUT_MS = 15000, WRITE_TIMEOUT_MS = 15000, FIRST_ROOM = 64 };
 
@@ -163,10 +165,8 @@ int job_records_write(struct kafka_client *kafka, const struct settings *setting
 
 void job_records_whoami(char ret_by[JOB_BY_BYTES])
 {
-        const char *user = getenv("USER");
-        char host[64] = "";
+        char by[ACT_BY_BYTES];
 
-        if (gethostname(host, sizeof host - 1) != 0)
-                host[0] = '\0';
-        snprintf(ret_by, JOB_BY_BYTES, "%.48s@%.64s", user && *user ? user : "unknown", host);
+        dlq_act_caller(by);
+        snprintf(ret_by, JOB_BY_BYTES, "%s", utf8_valid((struct span){by, strnlen(by, JOB_BY_BYTES - 1)}) ? by : "unknown");
 }

@@ -373,8 +373,8 @@ static int finish(struct start *start)
                        "}\n",
                        start->name, start->tenant, p->published, p->refused, p->total);
         else
-                printf("%s: %" PRId64 " requests published; millrace job show %s tells how far they are\n", start->name,
-                       p->published, start->name);
+                printf("%s: %" PRId64 " request%s published; millrace job show %s tells how far it is\n", start->name,
+                       p->published, p->published == 1 ? "" : "s", start->name);
         return p->refused > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 

@@ -220,7 +220,7 @@ static void text_progress(struct buffer *out, const struct job_view *view)
         count_into(out, p->input_tokens);
         buffer_string(out, " in, ");
         count_into(out, p->output_tokens);
-        buffer_printf(out, " out\ncost       $%.8g\n", p->cost_usd);
+        buffer_printf(out, " out\ncost       $%.6f\n", p->cost_usd);
         for (size_t i = 0; i < p->reason_count; i++) {
                 buffer_string(out, i ? "           " : "failures   ");
                 count_into(out, p->reasons[i].count);

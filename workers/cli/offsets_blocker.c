@@ -2,6 +2,7 @@
 #include "workers/cli/offsets_blocker.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/base/clock.h"
@@ -14,6 +15,7 @@ struct reading {
         const struct settings *settings;
         const char *prefix;
         struct blocker *blocker;
+        const struct watermark *done;
 };
 
 static void copy(char *to, size_t size, struct span from)
@@ -102,9 +104,8 @@ static void lane_and_kind(const struct record *record, const char *prefix, enum 
         }
 }
 
-static void on_record(void *user, const struct record *record)
+static void take_record(const struct reading *reading, const struct record *record)
 {
-        struct reading *reading = user;
         struct blocker *blocker = reading->blocker;
         AUTO_ARENA *arena = arena_new(record->value.len * ARENA_PER_PAYLOAD + ARENA_BYTES_MIN);
         AUTO_BUFFER scratch = {0};
@@ -144,14 +145,34 @@ static void on_record(void *user, const struct record *record)
         envelope_release(&request);
 }
 
-int blocker_read(struct kafka_client *kafka, struct redis_client *redis, const struct settings *settings, const char *topic,
-                 const char *prefix, int32_t partition, int64_t offset, struct blocker *ret_blocker, struct error *err)
+static bool on_record(void *user, const struct record *record)
 {
-        struct reading reading = {settings, prefix, ret_blocker};
+        const struct reading *reading = user;
+
+        if (reading->done && watermark_known(reading->done, record->offset))
+                return true;
+        reading->blocker->found = true;
+        reading->blocker->offset = record->offset;
+        take_record(reading, record);
+        return false;
+}
+
+int blocker_read(struct kafka_client *kafka, struct redis_client *redis, const struct settings *settings, const char *topic,
+                 const char *prefix, int32_t partition, int64_t offset, const struct watermark *done, struct blocker *ret_blocker,
+                 struct error *err)
+{
+        struct reading reading = {settings, prefix, ret_blocker, done};
+        int64_t *from = calloc((size_t)partition + 1, sizeof *from);
         struct error ignored;
+        int rc;
 
         *ret_blocker = (struct blocker){.written_wall_ms = -1};
-        if (kafka_read_record(kafka, topic, partition, offset, on_record, &reading, READ_TIMEOUT_MS, &ret_blocker->found, err) < 0)
+        if (!from)
+                return error_set(err, CODE_INTERNAL, "out of memory");
+        from[partition] = offset;
+        rc = kafka_read_topic(kafka, topic, partition, from, on_record, &reading, READ_TIMEOUT_MS, err);
+        free(from);
+        if (rc < 0)
                 return -1;
         if (redis && *ret_blocker->id &&
             redis_client_claim(redis, span_of(ret_blocker->tenant), span_of(ret_blocker->id), &ret_blocker->claim,
@@ -165,7 +186,7 @@ const char *blocker_reason(const struct blocker *blocker, int64_t now_wall_ms, b
         const char *status = blocker->claim.status;
 
         if (!blocker->found)
-                return "there is no record at this offset (compacted, or a transaction's marker): the next commit passes it";
+                return "nothing waits: only transactions' markers or compacted records lie there, and the next commit passes them";
         if (blocker->not_before_wall_ms > now_wall_ms)
                 return "it is not due yet";
         if (!*blocker->id)

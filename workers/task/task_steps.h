@@ -1,9 +1,11 @@
-/* Private to workers/task/: the states that task_end.c has, and what both files stand on. */
+/* Private to workers/task/: the states that task_begin.c and task_end.c have, and what all stand on. */
 #ifndef WORKERS_TASK_TASK_STEPS_H
 #define WORKERS_TASK_TASK_STEPS_H
 
 #include "workers/task/task.h"
 
+enum step task_step_decode(struct task *task);
+enum step task_step_claim(struct task *task);
 enum step task_step_release(struct task *task);
 enum step task_step_retry(struct task *task);
 enum step task_step_handover(struct task *task);
@@ -19,6 +21,8 @@ bool task_op_ended(struct task *task, enum step *ret);
 enum step task_try_again(struct task *task);
 /* The end: a letter, and a result that says so. */
 enum step task_fail(struct task *task, const struct error *err);
+/* The deadline has passed. */
+enum step task_expire(struct task *task);
 
 /* It has durably ended: on to COUNT where it belongs to a job, else to COMMIT. */
 enum step task_end(struct task *task);

@@ -274,6 +274,55 @@ Test(cli_dlq, what_is_parked_or_purged_is_passed_over_until_asked_for)
         cr_assert_eq(dlq_mark(&arguments, &walk, LETTER_PURGED), EXIT_USAGE);
 }
 
+Test(cli_dlq, an_option_that_an_action_does_not_heed_is_refused)
+{
+        put_some();
+        DLQ("park", "--dry-run");
+        cr_assert_eq(command_dlq.run(&arguments), EXIT_USAGE);
+        DLQ("purge", "--dry-run", "--all", "--yes");
+        cr_assert_eq(command_dlq.run(&arguments), EXIT_USAGE);
+        DLQ("park", "--all");
+        cr_assert_eq(command_dlq.run(&arguments), EXIT_USAGE);
+        DLQ("replay", "--reason", "mended");
+        cr_assert_eq(command_dlq.run(&arguments), EXIT_USAGE);
+        DLQ("stats", "--max", "1");
+        cr_assert_eq(command_dlq.run(&arguments), EXIT_USAGE);
+        DLQ("ls", "enrich.embed.dlq:0:0");
+        cr_assert_eq(command_dlq.run(&arguments), EXIT_USAGE);
+        DLQ("ls", "--state", "open");
+        assert_walk("e1,e2,,l1,");
+}
+
+static bool note_reason(void *user, const struct record *record)
+{
+        size_t *counts = user;
+        AUTO_BUFFER text = {0};
+
+        buffer_init(&text, 4096);
+        buffer_span(&text, record->value);
+        counts[0]++;
+        counts[1] += text.data && strstr(text.data, "\"reason\":") ? 1 : 0;
+        return true;
+}
+
+Test(cli_dlq, a_state_record_gives_a_reason_only_where_there_is_one)
+{
+        size_t counts[2] = {0};
+
+        put_some();
+        DLQ("replay", "enrich.embed.dlq:0:0");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_DONE);
+        cr_assert_eq(kafka_read_topic(kafka, "enrich.dlq.state", -1, NULL, note_reason, counts, 10000, &err), 0, "%s", err.message);
+        cr_assert_eq(counts[0], 1);
+        cr_assert_eq(counts[1], 0, "it was replayed: nothing stood in the way");
+        DLQ("replay", "enrich.embed.dlq:0:1", "--replays-max", "2");
+        cr_assert_eq(dlq_replay(&arguments, &walk), EXIT_DONE);
+        counts[0] = 0;
+        cr_assert_eq(kafka_read_topic(kafka, "enrich.dlq.state", -1, NULL, note_reason, counts, 10000, &err), 0, "%s", err.message);
+        cr_assert_eq(counts[0], 2);
+        cr_assert_eq(counts[1], 1, "it was parked for that");
+}
+
 Test(cli_dlq, a_letter_replayed_too_often_is_parked)
 {
         struct replayed replayed = {0};

@@ -40,5 +40,5 @@ Test(offsets_blocker, says_why_by_what_is_known)
         b.id[0] = '\0';
         check(b, true, "cannot be read");
         b.found = false;
-        check(b, true, "no record at this offset");
+        check(b, true, "nothing waits");
 }
