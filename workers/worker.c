@@ -23,7 +23,7 @@
 #include "workers/admin/admin_http.h"
 #include "workers/admin/health.h"
 #include "workers/intake.h"
-#include "workers/running_jobs.h"
+#include "workers/jobs/running_jobs.h"
 #include "workers/task/admit.h"
 
 enum {

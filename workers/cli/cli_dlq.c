@@ -10,10 +10,10 @@
 #include "queues/kafka/kafka_client.h"
 #include "workers/cli/client_settings.h"
 #include "workers/cli/commands.h"
-#include "workers/cli/dlq_list.h"
-#include "workers/cli/dlq_mark.h"
-#include "workers/cli/dlq_plan.h"
-#include "workers/cli/dlq_replay.h"
+#include "workers/dlq/dlq_list.h"
+#include "workers/dlq/dlq_mark.h"
+#include "workers/dlq/dlq_plan.h"
+#include "workers/dlq/dlq_replay.h"
 
 enum { SHOWN_BYTES_MAX = 64 << 20, ASK_MS = 15000 };
 

@@ -8,7 +8,7 @@
 
 #include "config/base/clock.h"
 #include "config/base/log.h"
-#include "workers/running_jobs.h"
+#include "workers/jobs/running_jobs.h"
 #include "workers/task/retry_policy.h"
 #include "workers/task/task_steps.h"
 #include "workers/workshop.h"

@@ -10,9 +10,9 @@
 #include "config/settings_build.h"
 #include "queues/kafka/mock_broker.h"
 #include "workers/cli/commands.h"
-#include "workers/cli/dlq_echo.h"
-#include "workers/cli/dlq_mark.h"
-#include "workers/cli/dlq_replay.h"
+#include "workers/dlq/dlq_echo.h"
+#include "workers/dlq/dlq_mark.h"
+#include "workers/dlq/dlq_replay.h"
 
 static struct arguments arguments;
 static struct faults faults;

@@ -6,10 +6,10 @@
 #include "config/base/own.h"
 #include "config/load.h"
 #include "config/settings_build.h"
-#include "workers/cli/dlq_estimate.h"
-#include "workers/cli/dlq_places.h"
-#include "workers/cli/dlq_plan.h"
-#include "workers/cli/dlq_states.h"
+#include "workers/dlq/dlq_estimate.h"
+#include "workers/dlq/dlq_places.h"
+#include "workers/dlq/dlq_plan.h"
+#include "workers/dlq/dlq_states.h"
 
 Test(dlq_places, finds_what_was_put_and_nothing_else)
 {

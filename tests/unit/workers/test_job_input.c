@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "workers/cli/job_input.h"
+#include "workers/jobs/job_input.h"
 
 static char folder[64];
 

@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <jansson.h>
 
-#include "workers/cli/job_view.h"
+#include "workers/jobs/job_view.h"
 
 static struct job_records records_of(int64_t total, int64_t published, int64_t refused, bool complete, enum job_state state)
 {

@@ -3,7 +3,7 @@
 
 #include "config/base/clock.h"
 #include "config/base/log.h"
-#include "workers/running_jobs.h"
+#include "workers/jobs/running_jobs.h"
 
 enum { NOW_MS = 1000000 };
 static const int64_t wall_ms = 1763632812345;
