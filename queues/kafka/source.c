@@ -416,7 +416,10 @@ static bool forget_place(struct place *place, void *user)
 
 static void *destroy_run(void *user)
 {
-        rd_kafka_destroy_flags(user, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        struct source *source = user;
+
+        rd_kafka_destroy_flags(source->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        atomic_store(&source->destroyed, true);
         return NULL;
 }
 
@@ -424,20 +427,19 @@ static void *destroy_run(void *user)
  * using the source's memory; the process is about to end. */
 static bool destroy_consumer(struct source *source, bool closed)
 {
-        struct timespec until;
+        int64_t until = clock_now_ms() + (closed ? DESTROY_S * 1000 : 0) + DESTROY_SILENT_MS;
         pthread_t thread;
 
-        if (pthread_create(&thread, NULL, destroy_run, source->kafka) != 0) {
-                destroy_run(source->kafka);
+        if (pthread_create(&thread, NULL, destroy_run, source) != 0) {
+                destroy_run(source);
                 return true;
         }
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += closed ? DESTROY_S : 0;
-        until.tv_nsec += DESTROY_SILENT_MS * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+        while (!atomic_load(&source->destroyed) && clock_now_ms() < until)
+                nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        if (atomic_load(&source->destroyed)) {
+                pthread_join(thread, NULL);
                 return true;
+        }
         pthread_detach(thread);
         log_warn("consumer left behind", "group=%s reason=the broker does not answer", source->group);
         return false;

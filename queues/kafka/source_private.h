@@ -99,6 +99,7 @@ struct source {
         bool revoke_committed;
         bool committing;        /* a commit is under way; one at a time */
         int64_t commits_resume; /* monotonic ms; no commits before: the group is about to rebalance */
+        atomic_bool destroyed;  /* its consumer is gone; set by the thread that saw to it */
         atomic_bool joining;    /* a JoinGroup is under way: set by the library's thread, cleared by the rebalance's outcome */
         bool joined;
         bool awaiting;     /* everything was let go for an eager rebalance */

@@ -1,6 +1,6 @@
 /* Who does what to how many letters: the part that replay, park and purge have in common, and the state record that says it. */
-#ifndef WORKERS_CLI_DLQ_ACT_H
-#define WORKERS_CLI_DLQ_ACT_H
+#ifndef WORKERS_DLQ_DLQ_ACT_H
+#define WORKERS_DLQ_DLQ_ACT_H
 
 #include <stdbool.h>
 #include <stdint.h>

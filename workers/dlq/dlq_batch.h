@@ -3,8 +3,8 @@
  *
  * Invariants: the two records of a letter become visible together or not at all (not on the mock broker, which can't: there the
  * request goes first); at most BATCH_LETTERS or BATCH_BYTES_MAX are in memory. */
-#ifndef WORKERS_CLI_DLQ_BATCH_H
-#define WORKERS_CLI_DLQ_BATCH_H
+#ifndef WORKERS_DLQ_DLQ_BATCH_H
+#define WORKERS_DLQ_DLQ_BATCH_H
 
 #include "queues/kafka/kafka_client.h"
 #include "queues/kafka/kafka_transaction.h"

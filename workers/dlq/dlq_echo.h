@@ -1,7 +1,7 @@
 /* Does what was just replayed come back as letters? A letter of this very replay says that it came from where the replayed record
  * lies, so that nothing else is counted. Blocks while it reads. */
-#ifndef WORKERS_CLI_DLQ_ECHO_H
-#define WORKERS_CLI_DLQ_ECHO_H
+#ifndef WORKERS_DLQ_DLQ_ECHO_H
+#define WORKERS_DLQ_DLQ_ECHO_H
 
 #include "queues/kafka/kafka_client.h"
 #include "workers/dlq/dlq_letter.h"

@@ -1,7 +1,7 @@
 /* What it will cost to do a letter's work again, by the rule by which budgets reserve: ceil(bytes / 3) + max_tokens, at the
  * configured models' prices. An estimate to decide by, made before anything is sent. Pure. */
-#ifndef WORKERS_CLI_DLQ_ESTIMATE_H
-#define WORKERS_CLI_DLQ_ESTIMATE_H
+#ifndef WORKERS_DLQ_DLQ_ESTIMATE_H
+#define WORKERS_DLQ_DLQ_ESTIMATE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* A dead letter as `dlq` sees it: the record with its mr-dlq-… headers read, the filters, and its forms for people and programs.
  * Pure. Everything in a letter is hostile: headers may be missing, repeated or nonsense. Spans are borrowed from the record. */
-#ifndef WORKERS_CLI_DLQ_LETTER_H
-#define WORKERS_CLI_DLQ_LETTER_H
+#ifndef WORKERS_DLQ_DLQ_LETTER_H
+#define WORKERS_DLQ_DLQ_LETTER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* `dlq ls` and `dlq stats`. */
-#ifndef WORKERS_CLI_DLQ_LIST_H
-#define WORKERS_CLI_DLQ_LIST_H
+#ifndef WORKERS_DLQ_DLQ_LIST_H
+#define WORKERS_DLQ_DLQ_LIST_H
 
 #include "workers/dlq/dlq_walk.h"
 

@@ -1,6 +1,6 @@
 /* `dlq park` and `dlq purge`: letters get another state, and with purge --all leave Kafka. */
-#ifndef WORKERS_CLI_DLQ_MARK_H
-#define WORKERS_CLI_DLQ_MARK_H
+#ifndef WORKERS_DLQ_DLQ_MARK_H
+#define WORKERS_DLQ_DLQ_MARK_H
 
 #include "workers/dlq/dlq_walk.h"
 

@@ -1,7 +1,7 @@
 /* A bounded table of places in Kafka (topic, partition, offset), each with a few words beside it: what became of a letter; what was
  * replayed to there. Exact: no two places are ever taken for one. Not thread-safe. */
-#ifndef WORKERS_CLI_DLQ_PLACES_H
-#define WORKERS_CLI_DLQ_PLACES_H
+#ifndef WORKERS_DLQ_DLQ_PLACES_H
+#define WORKERS_DLQ_DLQ_PLACES_H
 
 #include <stddef.h>
 #include <stdint.h>

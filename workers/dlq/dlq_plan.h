@@ -1,6 +1,6 @@
 /* What a replay would do: which letters go, which are parked or refused, and what that costs. Pure but for what it prints. */
-#ifndef WORKERS_CLI_DLQ_PLAN_H
-#define WORKERS_CLI_DLQ_PLAN_H
+#ifndef WORKERS_DLQ_DLQ_PLAN_H
+#define WORKERS_DLQ_DLQ_PLAN_H
 
 #include "workers/dlq/dlq_estimate.h"
 #include "workers/dlq/dlq_letter.h"

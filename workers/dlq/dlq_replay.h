@@ -1,6 +1,6 @@
 /* `dlq replay`: dead letters go back to the topics they came from, each together with its `replayed` state record. */
-#ifndef WORKERS_CLI_DLQ_REPLAY_H
-#define WORKERS_CLI_DLQ_REPLAY_H
+#ifndef WORKERS_DLQ_DLQ_REPLAY_H
+#define WORKERS_DLQ_DLQ_REPLAY_H
 
 #include "workers/dlq/dlq_walk.h"
 

@@ -8,8 +8,8 @@
  *
  * The latest record of a key counts; a letter without one is open. Foreign or broken records are passed over and counted.
  * Blocks. */
-#ifndef WORKERS_CLI_DLQ_STATES_H
-#define WORKERS_CLI_DLQ_STATES_H
+#ifndef WORKERS_DLQ_DLQ_STATES_H
+#define WORKERS_DLQ_DLQ_STATES_H
 
 #include "queues/kafka/kafka_client.h"
 #include "workers/dlq/dlq_letter.h"

@@ -1,7 +1,7 @@
 /* `dlq purge --all`: purged letters leave Kafka, as far as it can delete: from a partition's beginning up to the first letter
  * that is not purged. */
-#ifndef WORKERS_CLI_DLQ_SWEEP_H
-#define WORKERS_CLI_DLQ_SWEEP_H
+#ifndef WORKERS_DLQ_DLQ_SWEEP_H
+#define WORKERS_DLQ_DLQ_SWEEP_H
 
 #include "workers/dlq/dlq_walk.h"
 

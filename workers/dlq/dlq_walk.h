@@ -1,6 +1,6 @@
 /* A walk over the dead letter topics: of each kind asked for, under the common prefix and every tenant's own. Blocks. */
-#ifndef WORKERS_CLI_DLQ_WALK_H
-#define WORKERS_CLI_DLQ_WALK_H
+#ifndef WORKERS_DLQ_DLQ_WALK_H
+#define WORKERS_DLQ_DLQ_WALK_H
 
 #include "queues/kafka/kafka_client.h"
 #include "workers/dlq/dlq_letter.h"

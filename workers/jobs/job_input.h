@@ -1,8 +1,8 @@
 /* What a job publishes: the lines of a file, or the files of a folder, always in the same order, with a running digest over all that was
  * handed out, so that a job that goes on later can tell that it reads the same. One thread; blocks on the disk.
  * Invariant: in memory is one item, and the names of the folders on the way to it. */
-#ifndef WORKERS_CLI_JOB_INPUT_H
-#define WORKERS_CLI_JOB_INPUT_H
+#ifndef WORKERS_JOBS_JOB_INPUT_H
+#define WORKERS_JOBS_JOB_INPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>

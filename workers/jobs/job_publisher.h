@@ -3,8 +3,8 @@
  *      open ─► whoever else published this job is fenced, what it left is settled ─► the job's records as they stand
  *      publish ─► requests to the kind's bulk topic, position (and state) to <prefix>.control: one transaction
  */
-#ifndef WORKERS_CLI_JOB_PUBLISHER_H
-#define WORKERS_CLI_JOB_PUBLISHER_H
+#ifndef WORKERS_JOBS_JOB_PUBLISHER_H
+#define WORKERS_JOBS_JOB_PUBLISHER_H
 
 #include <stdbool.h>
 #include <stddef.h>

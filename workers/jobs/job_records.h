@@ -1,6 +1,6 @@
 /* Jobs as <prefix>.control has them, for commands: read, listed, and their state written. Blocking. */
-#ifndef WORKERS_CLI_JOB_RECORDS_H
-#define WORKERS_CLI_JOB_RECORDS_H
+#ifndef WORKERS_JOBS_JOB_RECORDS_H
+#define WORKERS_JOBS_JOB_RECORDS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* `millrace job start`: publishes a file or a folder as one job, exactly once, however often it is interrupted. */
-#ifndef WORKERS_CLI_JOB_START_H
-#define WORKERS_CLI_JOB_START_H
+#ifndef WORKERS_JOBS_JOB_START_H
+#define WORKERS_JOBS_JOB_START_H
 
 #include "config/settings.h"
 #include "workers/cli/arguments.h"

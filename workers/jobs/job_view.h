@@ -1,6 +1,6 @@
 /* A job as people and programs see it: what <prefix>.control says and what Redis has counted, in one. Pure. */
-#ifndef WORKERS_CLI_JOB_VIEW_H
-#define WORKERS_CLI_JOB_VIEW_H
+#ifndef WORKERS_JOBS_JOB_VIEW_H
+#define WORKERS_JOBS_JOB_VIEW_H
 
 #include <stdbool.h>
 #include <stdint.h>

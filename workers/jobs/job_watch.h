@@ -1,7 +1,7 @@
 /* A job watched from a command: its counts in Redis, and what an operator says of it meanwhile. One private loop, turned only within
  * these calls; one thread. */
-#ifndef WORKERS_CLI_JOB_WATCH_H
-#define WORKERS_CLI_JOB_WATCH_H
+#ifndef WORKERS_JOBS_JOB_WATCH_H
+#define WORKERS_JOBS_JOB_WATCH_H
 
 #include <stdbool.h>
 #include <stdint.h>

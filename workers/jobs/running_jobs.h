@@ -1,7 +1,7 @@
 /* What this process knows of jobs that an operator has stopped: follows <prefix>.control without a group. Jobs that run as they should,
  * are done or were never heard of take no room and no time. All functions: on the loop thread. */
-#ifndef WORKERS_RUNNING_JOBS_H
-#define WORKERS_RUNNING_JOBS_H
+#ifndef WORKERS_JOBS_RUNNING_JOBS_H
+#define WORKERS_JOBS_RUNNING_JOBS_H
 
 #include <ev.h>
 #include <stdbool.h>
