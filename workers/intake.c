@@ -199,14 +199,9 @@ int64_t intake_overdue_ms(const struct intake *intake)
 
 bool intake_let_go(struct intake *intake, bool first)
 {
-        bool busy = false;
-
-        for (struct task *task = intake->tasks; task; task = task->next) {
-                if (first)
-                        task_let_go(task);
-                busy |= task->renew_op.state == OP_BUSY;
-        }
-        return !busy;
+        for (struct task *task = intake->tasks; task && first; task = task->next)
+                task_leave(task);
+        return intake->task_count == 0;
 }
 
 int64_t intake_oldest_ms(const struct intake *intake)
@@ -239,7 +234,7 @@ static void on_revoke(void *user, struct source *source, const struct source_par
         for (struct task *task = intake->tasks; task; task = task->next) {
                 if (!task->record || task->record->source != source || !of_partitions(task->record, partitions, count))
                         continue;
-                if (task->state == TASK_DECODE || task->state == TASK_CLAIM || task->state == TASK_ADMIT || task->state == TASK_BACKOFF)
+                if (!task->answered && (task->state == TASK_DECODE || task->state == TASK_CLAIM || task->state == TASK_ADMIT || task->state == TASK_BACKOFF))
                         task_leave(task);
         }
 }

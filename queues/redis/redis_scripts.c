@@ -31,7 +31,7 @@ static const char claim_take[] =
         "if mine>replays then attempts=0 end "
         "if s=='running' and c[4]==ARGV[1] and ARGV[10]~='0' and c[8]==ARGV[10] then fresh=1 end "
         "end "
-        "attempts=math.max(attempts,tonumber(ARGV[5])) "
+        "if fresh==1 or mine>replays or tonumber(ARGV[5])>1 then attempts=math.max(attempts,tonumber(ARGV[5])) end "
         "fence=fence+1 "
         "redis.call('HSET',k,'holder',ARGV[1],'lease',now+ARGV[2],'fence',fence,'attempts',attempts,'status','running',"
         "'fingerprint',ARGV[3],'replays',ARGV[4],'list',ARGV[7],'take',fresh==1 and ARGV[10] or '') "

@@ -168,5 +168,5 @@ void job_records_whoami(char ret_by[JOB_BY_BYTES])
         char by[ACT_BY_BYTES];
 
         dlq_act_caller(by);
-        snprintf(ret_by, JOB_BY_BYTES, "%s", utf8_valid((struct span){by, strnlen(by, JOB_BY_BYTES - 1)}) ? by : "unknown");
+        snprintf(ret_by, JOB_BY_BYTES, "%.*s", JOB_BY_BYTES - 1, utf8_valid((struct span){by, strnlen(by, JOB_BY_BYTES - 1)}) ? by : "unknown");
 }

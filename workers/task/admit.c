@@ -29,7 +29,7 @@ struct gate_list {
 };
 
 struct gates {
-        const struct settings *settings; /* what by_index is of; compared, never read */
+        struct settings *settings; /* a reference: the newest, which by_index is of */
         struct gate_list models, providers;
         struct flood *flood;
 };
@@ -75,7 +75,7 @@ static void list_free(struct gate_list *list)
         free(list->by_index);
 }
 
-int gates_configure(struct gates *gates, const struct settings *settings)
+int gates_configure(struct gates *gates, struct settings *settings)
 {
         AUTO_FREE size_t *models = calloc(settings->model_count + 1, sizeof *models);
         AUTO_FREE size_t *providers = calloc(settings->provider_count + 1, sizeof *providers);
@@ -92,12 +92,13 @@ int gates_configure(struct gates *gates, const struct settings *settings)
         gates->models.by_index = TAKE(models);
         free(gates->providers.by_index);
         gates->providers.by_index = TAKE(providers);
-        gates->settings = settings;
+        settings_unref(gates->settings);
+        gates->settings = settings_ref(settings);
         flood_configure(gates->flood, settings);
         return 0;
 }
 
-struct gates *gates_new(const struct settings *settings)
+struct gates *gates_new(struct settings *settings)
 {
         struct gates *gates = calloc(1, sizeof *gates);
 
@@ -115,6 +116,7 @@ void gates_free(struct gates *gates)
         list_free(&gates->models);
         list_free(&gates->providers);
         flood_free(gates->flood);
+        settings_unref(gates->settings);
         free(gates);
 }
 
@@ -235,7 +237,7 @@ enum admission admit_call(struct task *task, int64_t *ret_wait_ms, struct error 
         enum admission verdict;
         size_t model;
 
-        task->admission.known = false;
+        task->admission.known = task->admission.served = false;
         if (!s->worker.kinds[kind_of_step(task)] || !kind->model || !kind->model(task, &model) ||
             s->providers[s->models[model].provider].type == PROVIDER_LOCAL)
                 return ADMIT_GO;
@@ -271,6 +273,7 @@ void admit_called(struct task *task)
         if (call->served_from != SERVED_PROVIDER || (code != CODE_NONE && !cut) ||
             task->settings->providers[task->settings->models[call->model].provider].type == PROVIDER_LOCAL)
                 return;
+        task->admission.served |= code == CODE_NONE;
         latency_note(&model_gate(task, call->model)->latency, clock_now_ms(), call->provider_ms);
 }
 
@@ -281,6 +284,12 @@ static void show_guard(enum kind kind, const char *provider, bool tripped)
         snprintf(labels, sizeof labels, "kind=\"%s\",provider=\"%.64s\"", kind_names[kind], provider);
         metrics_set(metrics_gauge("millrace_flood_guard_tripped", "1: a flood of failures has stopped the intake of this kind and provider", labels),
                     tripped ? 1 : 0);
+}
+
+/* What an end says of the provider: nothing, where it was not asked (an answer from the ledger, a superseded document). */
+static enum flood_end end_of(const struct task *task, enum error_code code)
+{
+        return code == CODE_NONE && !task->admission.served ? FLOOD_SILENT : flood_end_of(code);
 }
 
 static void end_probe(struct task *task, enum flood_end end)
@@ -301,7 +310,7 @@ bool admit_attempt_ended(struct task *task, const struct error *err)
         if (task->admission.repeating)
                 retry_budget_ended(&provider_gate(task)->budget, clock_now_ms(), err->class == ERR_DEPENDENCY);
         task->admission.repeating = false;
-        end_probe(task, flood_end_of(err->code));
+        end_probe(task, end_of(task, err->code));
         return flood_end_of(err->code) == FLOOD_FAILED && flood_tripped(task->shop->gates->flood, kind_of_step(task), provider_name(task));
 }
 
@@ -327,7 +336,7 @@ void admit_ended(struct task *task, enum error_code code)
         admit_left(task);
         if (!task->admission.known)
                 return;
-        if (!flood_note(task->shop->gates->flood, kind, provider_name(task), flood_end_of(code), clock_now_ms()))
+        if (!flood_note(task->shop->gates->flood, kind, provider_name(task), end_of(task, code), clock_now_ms()))
                 return;
         if (!trips)
                 trips = metrics_counter("millrace_flood_guard_trips_total", "Times that a flood of failures stopped the intake of a kind and provider", NULL);
@@ -340,14 +349,30 @@ void admit_ended(struct task *task, enum error_code code)
 /* ---- Telling */
 
 struct telling {
+        const struct settings *settings;
         struct buffer *out;
         int64_t now;
+        size_t count;
 };
+
+/* Of providers that a reload has taken away nobody is asked any more. */
+static bool is_configured(const struct settings *settings, const char *provider)
+{
+        for (size_t i = 0; i < settings->provider_count; i++)
+                if (strcmp(settings->providers[i].name, provider) == 0)
+                        return true;
+        return false;
+}
 
 static void tell(void *user, const struct flood_view *view)
 {
         struct telling *t = user;
 
+        if (!is_configured(t->settings, view->provider)) {
+                show_guard(view->kind, view->provider, false);
+                return;
+        }
+        t->count++;
         if (t->out->len)
                 buffer_string(t->out, "; ");
         buffer_printf(t->out, "%s at %s has stopped %lld s ago (%llu of %llu failed), %s", kind_names[view->kind], view->provider,
@@ -357,7 +382,8 @@ static void tell(void *user, const struct flood_view *view)
 
 size_t gates_tripped(const struct gates *gates, struct buffer *out)
 {
-        struct telling telling = {out, clock_now_ms()};
+        struct telling telling = {.settings = gates->settings, .out = out, .now = clock_now_ms()};
 
-        return flood_each(gates->flood, tell, &telling);
+        flood_each(gates->flood, tell, &telling);
+        return telling.count;
 }

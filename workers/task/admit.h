@@ -19,11 +19,11 @@
 struct task;
 struct gates;
 
-/* The state of all gates of this process. NULL: no memory. */
-struct gates *gates_new(const struct settings *settings);
+/* The state of all gates of this process; takes a reference of settings. NULL: no memory. */
+struct gates *gates_new(struct settings *settings);
 void gates_free(struct gates *gates); /* NULL is fine */
 /* After a reload: what was observed stays, by name. -1: no memory, nothing has changed. */
-int gates_configure(struct gates *gates, const struct settings *settings);
+int gates_configure(struct gates *gates, struct settings *settings);
 /* Appends a sentence a kind and provider whose guard has tripped; how many. For /ready. */
 size_t gates_tripped(const struct gates *gates, struct buffer *out);
 

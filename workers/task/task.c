@@ -225,12 +225,14 @@ void task_renew(struct task *task)
 
 void task_let_go(struct task *task)
 {
+        int64_t unused = task->counted && (task->state == TASK_ADMIT || task->state == TASK_BACKOFF); /* an attempt counted and not made */
+
         give_up_work(task);
         op_abort(&task->renew_op);
         if (!task->claimed)
                 return;
         task->claimed = false;
-        claim_release(task->shop->redis, &task->renew_op, &task->claim, 0, &task->renew_answer);
+        claim_release(task->shop->redis, &task->renew_op, &task->claim, unused, &task->renew_answer);
 }
 
 void task_leave(struct task *task)

@@ -108,6 +108,7 @@ struct task {
         struct {
                 bool known;              /* a provider is called, or was: */
                 size_t provider;         /* its index */
+                bool served;             /* its provider has answered well in this attempt: not a ledger, nor nobody */
                 bool flooded, repeating; /* it waits for the flood guard; it has taken a token of the retry budget */
                 uint64_t probe;          /* it is the guard's probe; 0: it is not */
                 int64_t budget_since_ms; /* when the retry budget first said no; 0: it has not */

@@ -235,6 +235,7 @@ static void begin_anew(struct task *task)
 static enum step claim_granted(struct task *task)
 {
         task->claimed = true;
+        task->claim_lost = false; /* whatever a renewal of an earlier grant said */
         task->take = 0;
         task->claim.fence = task->claim_answer.fence;
         task->renewed_ms = clock_now_ms();
@@ -263,7 +264,7 @@ static bool admit(struct task *task)
 
         if (task->admitted)
                 return true;
-        if (shop->weight > 0 && shop->weight + task->weight > (size_t)task->settings->worker.inflight_bytes_max) {
+        if (shop->weight > 0 && shop->weight + task->weight > (size_t)task->settings->worker.inflight_bytes_max && task_remaining_ms(task) > 0) {
                 if (!ev_is_active(&task->timer))
                         task_wait(task, ADMIT_WAIT_MS);
                 return false;

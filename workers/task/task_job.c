@@ -9,6 +9,7 @@
 #include "config/base/clock.h"
 #include "config/base/log.h"
 #include "workers/jobs/running_jobs.h"
+#include "workers/task/admit.h"
 #include "workers/task/retry_policy.h"
 #include "workers/task/task_steps.h"
 #include "workers/workshop.h"
@@ -39,6 +40,7 @@ bool task_job_is_cancelled(const struct task *task)
 
 enum step task_cancel(struct task *task)
 {
+        admit_left(task);
         task->cancelled = true;
         task->failed = task->answered = false;
         error_set(&task->last, CODE_CANCELLED, "its job was cancelled");

@@ -240,16 +240,23 @@ static enum step step_recall(struct task *task)
         return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
 }
 
+/* Not past the deadline. */
+static enum step wait_here(struct task *task, int64_t wait_ms)
+{
+        int64_t remaining = task_remaining_ms(task);
+
+        task_wait(task, wait_ms < remaining ? wait_ms : remaining);
+        return STEP_WAIT;
+}
+
 /* The record waits in a retry topic rather than in memory, unless its deadline would pass there. It has not called: no attempt is burnt. */
 static enum step wait_in_topic(struct task *task, int64_t wait_ms)
 {
         const struct settings *s = task->settings;
         int64_t delay = s->retry.delay_count ? s->retry.delays_ms[retry_tier(s->retry.delays_ms, s->retry.delay_count, wait_ms)] : 0;
 
-        if (delay < wait_ms || delay >= task_remaining_ms(task)) {
-                task_wait(task, wait_ms);
-                return STEP_WAIT;
-        }
+        if (delay < wait_ms || delay >= task_remaining_ms(task))
+                return wait_here(task, wait_ms > STORE_WAIT_MS ? wait_ms : STORE_WAIT_MS);
         admit_left(task);
         task->uncount = task->counted;
         task->not_before_wall_ms = clock_wall_ms() + delay;
@@ -270,8 +277,7 @@ static enum step step_admit(struct task *task)
                 return task_expire(task);
         switch (admit_call(task, &wait_ms, &err)) {
         case ADMIT_WAIT:
-                task_wait(task, wait_ms);
-                return STEP_WAIT;
+                return wait_here(task, wait_ms);
         case ADMIT_REFUSE:
                 return task_fail(task, &err);
         case ADMIT_LATER:
@@ -294,6 +300,7 @@ static enum step step_attempt(struct task *task)
                 return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
         }
         if (task->renewal.lost) {
+                admit_left(task);
                 task->claimed = false;
                 return task_move(task, TASK_CLAIM);
         }
