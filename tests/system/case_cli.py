@@ -1,6 +1,7 @@
 """The commands: exit codes, and JSON where it is asked for."""
 
 import json
+import subprocess
 
 import shapes
 from servers import until
@@ -20,6 +21,14 @@ def objects(text):
     except ValueError:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     return value if isinstance(value, list) else [value]
+
+
+@case("output that can't be written is a failure, not a success", fleet=False)
+def full_disk(w):
+    for arguments in (["--help"], ["--version"], ["dlq", "--help"], ["config-reference"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([f"{w.build}/millrace", *arguments], stdout=full, stderr=subprocess.PIPE, timeout=30)
+        assert done.returncode == 1 and b"could not be written" in done.stderr, f"{arguments}: exit {done.returncode}, {done.stderr}"
 
 
 @case("help, version and wrong usage", fleet=False)

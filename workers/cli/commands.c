@@ -81,12 +81,10 @@ static int run_command(const struct command *command, int argc, char **argv)
         return command->run(&arguments);
 }
 
-int cli_main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
         const char *word = argc > 1 ? argv[1] : "";
-        int status;
 
-        setlocale(LC_CTYPE, "C.UTF-8");
         if (argc < 2) {
                 print_commands(stderr);
                 return EXIT_USAGE;
@@ -106,14 +104,21 @@ int cli_main(int argc, char **argv)
                 argv[1] = help;
         }
         for (size_t i = 0; i < COUNT_OF(commands); i++)
-                if (strcmp(commands[i]->name, word) == 0) {
-                        status = strcmp(argv[1], "--help") == 0 ? run_command(commands[i], argc, argv)
-                                                                : run_command(commands[i], argc - 1, argv + 1);
-                        if (fflush(stdout) != 0 && status == EXIT_DONE) {
-                                fprintf(stderr, "%s: standard output could not be written\n", program);
-                                status = EXIT_FAILED;
-                        }
-                        return status;
-                }
+                if (strcmp(commands[i]->name, word) == 0)
+                        return strcmp(argv[1], "--help") == 0 ? run_command(commands[i], argc, argv) : run_command(commands[i], argc - 1, argv + 1);
         return refuse_command(word);
+}
+
+/* A full disk or a closed pipe must not pass for success. */
+int cli_main(int argc, char **argv)
+{
+        int status;
+
+        setlocale(LC_CTYPE, "C.UTF-8");
+        status = dispatch(argc, argv);
+        if ((fflush(stdout) != 0 || ferror(stdout)) && status == EXIT_DONE) {
+                fprintf(stderr, "%s: standard output could not be written\n", program);
+                status = EXIT_FAILED;
+        }
+        return status;
 }
