@@ -188,6 +188,17 @@ Test(claims, attempts_are_at_least_the_records)
         cr_assert_eq(take_listed(&claim, 2).attempts, 3);
 }
 
+Test(claims, an_attempt_given_back_unused_is_not_counted_again_by_the_next_first_delivery)
+{
+        struct claim mine = claim_of("q1", "w1"), theirs = claim_of("q1", "w2");
+
+        cr_assert_eq(take_listed(&mine, 1).attempts, 1);
+        cr_assert_eq(release(&mine, 1).attempts, 0, "it left before it had called");
+        cr_assert_eq(take_listed(&theirs, 1).attempts, 0, "the next attempt is the first");
+        release(&theirs, 0);
+        cr_assert_eq(take_listed(&mine, 3).attempts, 3, "a retry record knows better");
+}
+
 Test(claims, renewal_extends_and_counts_attempts_only_when_asked)
 {
         struct claim claim = claim_of("q1", "w1");
