@@ -52,6 +52,21 @@ Test(flow_delivery, a_paid_answer_outlives_its_claim)
         json_decref(tree);
 }
 
+Test(flow_delivery, a_step_paid_for_outlives_its_claim_too)
+{
+        json_t *tree;
+
+        flow_stub("delay-ms=900");
+        flow_submit("retrieve", "{\"id\":\"lost\",\"collection\":\"paid\",\"query\":\"what is well\",\"mode\":\"dense\",\"then\":[{\"kind\":\"rerank\"}]}");
+        while (strcmp(flow_redis("EXISTS mr:{default:lost}:claim"), "1") != 0)
+                ;
+        flow_redis("DEL mr:{default:lost}:claim");
+        tree = flow_result("default", "lost");
+        cr_assert_str_eq(flow_text(tree, "status"), "ok");
+        cr_assert_eq(flow_stub_count("embeddings"), 1, "neither the embedding nor the step was begun again");
+        json_decref(tree);
+}
+
 Test(flow_delivery, a_search_pays_for_its_query_once)
 {
         json_t *tree;

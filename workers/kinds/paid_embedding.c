@@ -212,7 +212,7 @@ static enum step keep(struct task *task, struct error *err)
                 return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
         }
         op_reset(&task->op);
-        if (task->kept.fenced) {
+        if (task->kept.fenced && task->kept.status != CLAIM_NONE) { /* a claim that Redis lost is nobody's: it goes on */
                 task->claim_lost = true;
                 task_ready(task);
                 return STEP_WAIT;

@@ -439,7 +439,7 @@ static enum step step_keep(struct task *task)
                 ledger_put(task->shop->redis, &task->op, &task->claim, field, task->text, &task->kept);
                 return task->op.state == OP_DONE ? STEP_MORE : STEP_WAIT;
         }
-        if (task->kept.fenced) {
+        if (task->kept.fenced && task->kept.status != CLAIM_NONE) { /* a claim that Redis lost is nobody's: the answer is good, it goes on */
                 task->claimed = false;
                 return task_move(task, TASK_CLAIM);
         }
