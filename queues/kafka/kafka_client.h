@@ -11,6 +11,9 @@
 #include "queues/kafka/producer.h"
 #include "queues/kafka/record.h"
 
+/* Does librdkafka know kafka.options, and take their values? -1: data.schema, naming the first that it does not. Asks nobody. */
+int kafka_options_check(const struct settings *settings, struct error *err);
+
 /* Blocking helpers; any thread, one at a time per client. Not for the loop. */
 struct kafka_client;
 

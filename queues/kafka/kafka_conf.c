@@ -13,6 +13,7 @@
 
 #include "config/base/log.h"
 #include "config/base/own.h"
+#include "queues/kafka/kafka_client.h"
 
 /* Keys whose change would break a promise of this room, or that have a place of their own in the settings. */
 static const char *const reserved[] = {
@@ -105,6 +106,16 @@ rd_kafka_conf_t *kafka_conf(const struct settings *settings, const char *role, c
                 return NULL;
         }
         return conf;
+}
+
+int kafka_options_check(const struct settings *settings, struct error *err)
+{
+        rd_kafka_conf_t *conf = kafka_conf(settings, "check", NULL, 0, err);
+
+        if (!conf)
+                return -1;
+        rd_kafka_conf_destroy(conf);
+        return 0;
 }
 
 static rd_kafka_t *open_client(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err)

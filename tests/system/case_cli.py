@@ -54,6 +54,19 @@ def usage(w):
     assert "submit" in "".join(w.millrace("sumbit")[1:]), "no suggestion for a mistyped command"
 
 
+@case("a Kafka option that librdkafka does not know, or refuses, is a faulty configuration", fleet=False)
+def kafka_options(w):
+    for options, word in (
+        ({"foo.bar": "1"}, "no such option"),
+        ({"session.timeout.ms": "abc"}, "not a valid value"),
+        ({"isolation.level": "read_uncommitted"}, "cannot be set"),
+    ):
+        config = w.config(kafka={"options": options})
+        for command in (["check-config", config], ["worker", "--config", config, "--admin", "127.0.0.1:0"]):
+            code, out, err = w.millrace(*command)
+            assert code == 2 and word in out + err, f"{command}: exit {code}\n{out}{err}"
+
+
 @case("check-config says ok to a good file, and all faults of a bad one", fleet=False)
 def check_config(w):
     code, out, err = w.millrace("check-config", w.config())

@@ -2,6 +2,7 @@
 
 #include "config/base/own.h"
 #include "config/load.h"
+#include "queues/kafka/kafka_client.h"
 #include "workers/cli/client_settings.h"
 #include "workers/cli/commands.h"
 
@@ -35,16 +36,19 @@ static int run(struct arguments *arguments)
         const char *path = arguments->word_count > 0 ? arguments->words[0] : client_settings_path(arguments);
         const bool json = argument_given(arguments, "json");
         AUTO_SETTINGS *settings = NULL;
+        struct error err;
 
         if (!path)
                 return argument_fail(arguments, EXIT_USAGE,
                                      "which file? There is no ./millrace.yaml; usage: millrace check-config FILE");
         settings = settings_load(path, &faults);
-        if (json || !settings)
+        if (settings && kafka_options_check(settings, &err) < 0)
+                faults_add(&faults, 0, "", "%s", err.message);
+        if (json || faults_total(&faults) > 0)
                 print_faults(&faults, json);
         else
                 printf("ok\n");
-        return settings ? EXIT_DONE : EXIT_USAGE;
+        return faults_total(&faults) == 0 ? EXIT_DONE : EXIT_USAGE;
 }
 
 const struct command command_check_config = {

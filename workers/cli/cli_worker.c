@@ -92,7 +92,7 @@ static int run(struct arguments *arguments)
                 return EXIT_USAGE;
         error_clear(&err);
         if (worker_run(&options, &err) < 0)
-                return argument_fail(arguments, EXIT_FAILED, "%s", err.message);
+                return argument_fail(arguments, err.code == CODE_SCHEMA ? EXIT_USAGE : EXIT_FAILED, "%s", err.message);
         return EXIT_DONE;
 }
 
