@@ -242,6 +242,8 @@ static enum step claim_granted(struct task *task)
         if (task->answered) /* the claim had gone before the answer could be stored: it is paid for, and good */
                 return task_move(task, TASK_STORE);
         task->attempts = (int)task->claim_answer.attempts;
+        if (task->attempts > task->settings->retry.attempts_max) /* the one too many that a worker counted and died before it could say so */
+                task->attempts = task->settings->retry.attempts_max;
         task->may_recall |= !task->claim_answer.fresh || !first_delivery(task) || task->request.replays > 0;
         begin_anew(task);
         if (task_job_is_cancelled(task))
