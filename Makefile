@@ -122,7 +122,7 @@ test: ## install, build, and run every test
 	@$(FULL) deps
 	@$(FULL) -j2 all $(UNITS) $(BUILD)/tests/flow_tests $(TORTURE) $(FAKES)
 	@tests/run.sh $(RUN_UNITS) $(RUN_FLOW) $(call run_torture,--sample 200 --seed 1) $(RUN_RULES) 'tests/system/run.sh --build $(BUILD)' \
-		'tests/system/chaos/run.sh --build $(BUILD) --short'
+		'tests/system/chaos/run.sh --build $(BUILD) --short --seed 11'
 
 unit: $(UNITS) ## the unit tests alone
 	@tests/run.sh $(RUN_UNITS)
